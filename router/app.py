@@ -1,4 +1,4 @@
-"""The FastAPI application: the layers that every call passes, its routes, its start and end."""
+"""The FastAPI application: its middleware, its routes, its start and end."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -34,14 +34,14 @@ _log = logging.getLogger(__name__)
 
 
 class _Application(FastAPI):
-    """FastAPI's; a webhook passes none of its layers."""
+    """FastAPI's application; webhooks do not pass through its middleware."""
 
     def __init__(self, settings: Settings, **options: Any) -> None:
         self._is_https = _is_https(settings)
         super().__init__(**options)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return the outermost layer."""
+        """Return the outermost middleware."""
         others = CanCut(super().build_middleware_stack())
         return WebhooksFirst(others, is_https=self._is_https)
 
@@ -49,7 +49,7 @@ class _Application(FastAPI):
 def create_app(settings: Settings, demo: Demo | None = None) -> FastAPI:
     """Return the router, ready to be served; it connects to nothing before it starts.
 
-    `demo` is the business that is played beside it; None everywhere except in `make run`.
+    `demo` is the simulated business of `make run`; None otherwise.
     """
 
     @asynccontextmanager
@@ -70,10 +70,10 @@ def create_app(settings: Settings, demo: Demo | None = None) -> FastAPI:
         version=__version__,
         summary="AI-answered WhatsApp with humans in charge",
         lifespan=lifespan,
-        openapi_url=None,  # add_reference serves it, where it is asked for
+        openapi_url=None,  # add_reference serves it, if it is switched on
         docs_url=None,
         redoc_url=None,
-        # It would read the environment at each call, and show others what is in our paths.
+        # Telemetry would read the environment at each call, and show our paths to others.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         redirect_slashes=False,  # it would redirect to whatever host the caller names
     )
@@ -88,7 +88,7 @@ def create_app(settings: Settings, demo: Demo | None = None) -> FastAPI:
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
-    """Add the layers that every call but a webhook passes, from the inside out."""
+    """Add the middleware that every call except webhooks passes, from the inside out."""
     callers = Callers(settings.trusted_proxies)
     app.add_middleware(
         CallGate,

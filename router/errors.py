@@ -1,22 +1,22 @@
-"""What can go wrong between the router and its state, each named after what happened.
+"""The errors between the router and its state, named after what happened.
 
 The SQL functions raise their own SQLSTATEs (`PT401`, `PT403`, `PT404`, `PT409`, `PT422`:
 PostgREST's form of `HTTP status n`). `router.state.failures` turns them into these errors, and
-`router.http.errors` turns these into HTTP responses. Errors of Evolution and of LLM providers are
-beside their clients.
+`router.http.errors` turns these into HTTP responses. The errors of Evolution and of LLM providers
+are defined beside their clients.
 """
 
 
 class StateError(Exception):
-    """Base of the state's refusals."""
+    """Base class of the state's refusals."""
 
 
 class NotFound(StateError):
-    """There is no such thing, or it belongs to another tenant: the two look the same."""
+    """The thing does not exist, or belongs to another tenant; callers cannot see which."""
 
 
 class Conflict(StateError):
-    """The thing is there, but its present state does not allow this."""
+    """The thing exists, but its current state does not allow this."""
 
 
 class Invalid(StateError):
@@ -32,7 +32,7 @@ class NotAllowed(StateError):
 
 
 class TooManyOfThese(StateError):
-    """The tenant already has the most of these under way; nothing was begun."""
+    """The tenant already has the maximum of these under way; nothing was begun."""
 
 
 class DatabaseAway(StateError):
@@ -40,7 +40,7 @@ class DatabaseAway(StateError):
 
 
 class DatabaseBusy(DatabaseAway):
-    """No connection became free for the call in time: nothing was called; it may work soon."""
+    """No connection became free in time: nothing was called, and it may work soon."""
 
 
 class DatabaseTooSlow(DatabaseAway):
@@ -52,8 +52,7 @@ class TooSlow(DatabaseAway):
 
 
 class DatabaseFault(Exception):
-    """The database refused a call, and no caller can be the cause: the program or schema is.
+    """The database refused a call because of a fault in the program or schema, not in the request.
 
-    The text is for the log: it names the function and what was broken, and contains no row's
-    content.
+    The text is for the log: it names the function and what is wrong, and contains no data of rows.
     """

@@ -1,4 +1,4 @@
-"""`router.main:app` is the application for any ASGI server; `router.serving` serves it itself."""
+"""`router.main:app` is the application for any ASGI server; `router.serving` is our own server."""
 
 import sys
 
@@ -10,7 +10,7 @@ from router.logs.setup import configure_logging
 
 
 def __getattr__(name: str) -> FastAPI:
-    """Make `app` when a server asks for it: importing this module needs no configuration."""
+    """Make `app` when a server asks for it, so that an import needs no configuration."""
     if name != "app":
         raise AttributeError(name)
     try:

@@ -1,4 +1,4 @@
-"""The routes of the API, assembled once per process: every app uses these same objects."""
+"""The routes of the API, assembled once per process: all applications use the same objects."""
 
 from router.api.routes import ROUTES as OPERATORS_ROUTES
 from router.console.pages import router as console
@@ -10,7 +10,7 @@ from router.n8n.dry_turns import router as dry_turns
 from router.n8n.gateway import router as gateway
 from router.n8n.notice_routes import router as notices
 
-# Webhooks come first: finding its route is a cost of each one.
+# Webhooks come first, because routes are searched in order for each call.
 ROUTES = (
     *webhook.routes,
     *OPERATORS_ROUTES,

@@ -1,7 +1,7 @@
-"""Everything that a router has, put together: what works, and what answers requests with it.
+"""Assembles the parts of a router: the background workers, and the services that answer requests.
 
-It is made in `start` and closed in reverse order, so that whatever feeds the state stops before the
-state does.
+`start` makes them, and they are closed in reverse order, so that everything that uses the state
+stops before the state does.
 """
 
 import logging
@@ -43,13 +43,13 @@ from router.workers import Outside, Workers, begin, connect, put_together, stop
 
 _log = logging.getLogger(__name__)
 _LOOPS_GRACE = 0.5
-_DOWNLOADS = 8  # of kept files at once: each is in memory as a whole, until it is read
+_DOWNLOADS = 8  # downloads of kept files at once: each is in memory until the client has read it
 _TESTS = 2  # tests of one instance at once
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What answers requests: one part per room, found by its type.
+    """The services that answer requests: one part per room, found by its type.
 
     `flows` is None if n8n is not used.
     """
@@ -64,13 +64,13 @@ class Services:
 
     @property
     def parts(self) -> tuple[object, ...]:
-        """All of them, for `router.http.services.provide`."""
+        """All parts, for `router.http.services.provide`."""
         parts = (self.gate, self.health, self.intake, self.api, self.console, self.streams)
         return parts if self.flows is None else (*parts, self.flows)
 
 
 async def start(settings: Settings, stack: AsyncExitStack, demo: Demo | None = None) -> Services:
-    """Put everything together and let it run; `stack` ends it, in reverse order."""
+    """Assemble everything and start it; `stack` stops it in reverse order."""
     outside = await connect(settings, stack)
     if demo is None:
         await refuse_beside_demo(outside.entrances.upkeep, settings)

@@ -1,4 +1,4 @@
-"""What works beside the requests and lives longer than one: assembled and started here."""
+"""Assembles and starts the background workers, which live longer than a request."""
 
 import asyncio
 import secrets
@@ -69,14 +69,14 @@ from router.turns.opening import Tools, make_dispatcher
 from router.turns.own_files import OwnFiles
 from router.turns.voices import Voices
 
-_TRIALS = 4  # test turns of all tenants at once; they take no connection of a customer's turn
-_BESIDE_FLOWS = 10  # connections to n8n for probes, besides those that flows hold
-_SENDS = 100  # at once, at least: shared by turns, flows and notices
+_TRIALS = 4  # test turns of all tenants at once; they take no connection from real turns
+_BESIDE_FLOWS = 10  # connections to n8n for probes, in addition to those that flows hold
+_SENDS = 100  # at once, at least; shared by turns, flows and notices
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """The ways to everything that is not this process. `places` are for all sends together."""
+    """The connections to everything outside this process. `places` are for all sends together."""
 
     entrances: Entrances
     http: httpx.AsyncClient
@@ -94,7 +94,7 @@ class Outside:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """What works beside the requests, or for them."""
+    """The background workers, and the services that they share with requests."""
 
     hashes: ContactHashes
     n8n: N8nHandler | None
@@ -115,7 +115,7 @@ class Workers:
     keeper: Keeper | None
 
     def wake_erasing(self) -> None:
-        """Somebody was erased: n8n and the store of files must forget them at once."""
+        """Wake the loops that delete an erased person's data in n8n and in the store of files."""
         self.eraser.wake()
         if self.keeper is not None:
             self.keeper.wake()
@@ -160,7 +160,7 @@ async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
 
 
 def put_together(settings: Settings, outside: Outside, demo: Demo | None = None) -> Workers:
-    """Return the workers; none of them is running."""
+    """Return the workers; none of them is running yet."""
     entrances, http, pools = outside.entrances, outside.http, outside.pools
     database, evolution = entrances.turns, outside.evolution
     hashes = ContactHashes.of(settings.secrets_key, settings.webhook_secrets)
@@ -242,11 +242,11 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
 
 
 def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[asyncio.Task[None]]":
-    """Start the loops, each in a task; a slow start of one does not delay the others."""
+    """Start each loop in a task, so that a slow start does not delay the others."""
     loading = asyncio.create_task(_load(settings, outside), name="loading")
     serves = asyncio.create_task(_schema_serves(settings, outside.entrances), name="schema")
     dispatcher, notifier = workers.dispatcher, workers.notifier
-    # No turn is claimed before the SDK is loaded: it would wait for that within its lease.
+    # Turns are claimed after the SDK is loaded; otherwise they would wait within their lease.
     before_turns = (serves,) if settings.n8n_enabled else (serves, loading)
     database, streams = outside.entrances.turns.database, workers.streams
     understanding = [] if workers.understander is None else [workers.understander]
@@ -277,7 +277,7 @@ def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[async
 
 
 async def stop(workers: Workers) -> None:
-    """Let what is under way end, all at once, and begin nothing more."""
+    """Stop all workers at the same time: work under way may end, nothing new begins."""
     stops: Mapping[str, Callable[[], Awaitable[None]]] = {
         "streams": workers.streams.stop,
         "what flows in": workers.intake.ingester.drain,
@@ -311,12 +311,12 @@ async def _load(settings: Settings, outside: Outside) -> None:
     if outside.listener is not None:
         await safely(outside.listener.load, "the SDK of the speech service could not be loaded")
     if outside.voice is not None:
-        await safely(outside.voice.load, "what reads aloud could not be loaded")
+        await safely(outside.voice.load, "the voice could not be loaded")
     lasting.leave_out()
 
 
 async def _schema_serves(settings: Settings, entrances: Entrances) -> None:
-    """Return when the schema is no older than this program, as far as anybody can tell."""
+    """Return when the schema is not older than this program, or that cannot be found out."""
     look = partial(wait_for_schema, entrances.upkeep, settings.poll_seconds)
     await safely(look, "the schema was not looked at")
 
@@ -324,6 +324,6 @@ async def _schema_serves(settings: Settings, entrances: Entrances) -> None:
 async def _after(
     before: "Iterable[asyncio.Task[None]]", run: Callable[[], Awaitable[None]]
 ) -> None:
-    """Run a loop when these have ended, for whatever reason."""
+    """Run a loop when the given tasks have ended, even with an error."""
     await asyncio.wait(before)
     await run()

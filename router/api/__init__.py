@@ -1,1 +1,1 @@
-"""The REST API for the people who run HybridFlow: sessions, turns, tenants, instances, cron."""
+"""The REST API for operators: sessions, turns, tenants, instances, cron."""

@@ -1,4 +1,4 @@
-"""Keys of the API: to list, make and revoke them."""
+"""Endpoints to list, create and revoke keys of the API."""
 
 import logging
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The audit log: who did what. It is written by SQL, in the transaction of what was done."""
+"""The audit log: who did what. SQL writes it, in the same transaction as the action."""
 
 from typing import Annotated
 

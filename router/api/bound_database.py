@@ -12,7 +12,7 @@ from router.state.database import Database, Json
 
 @dataclass(frozen=True, slots=True)
 class CallersDatabase:
-    """A `Database` in which the caller can do what its role allows, with an audit log."""
+    """A `Database` that allows what the caller's role allows, and writes the audit log."""
 
     database: Database
     caller: CallerIdentity
@@ -25,7 +25,7 @@ class CallersDatabase:
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """A `Database` for reads that may be large: a call is stopped after some seconds."""
+    """A `Database` for reads that may be large; it stops a call after some seconds."""
 
     database: Database
     seconds: float = 5.0

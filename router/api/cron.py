@@ -1,4 +1,4 @@
-"""What an external scheduler calls; `scripts.auto_resume` and `scripts.prune` do the same."""
+"""Endpoints for an external scheduler; `scripts.auto_resume` and `scripts.prune` do the same."""
 
 import logging
 import time
@@ -23,8 +23,8 @@ from router.state.database import Database, Json
 from router.tenants.policy import policy
 
 _SECONDS = 20.0  # less than schedulers wait for a response
-_PAUSES_A_CALL = 50  # that are ended in one transaction, which locks their sessions
-_IN_A_ROW = 3  # calls for one session each without an answer: then it is the database
+_PAUSES_A_CALL = 50  # pauses that are ended in one transaction, which locks their sessions
+_IN_A_ROW = 3  # unanswered calls for single sessions, after which the database counts as away
 _log = logging.getLogger(__name__)
 _secret_header = APIKeyHeader(
     name="X-Cron-Secret",
@@ -37,7 +37,7 @@ _secret_header = APIKeyHeader(
 def require_cron_secret(
     settings: TheSettings, secret: Annotated[str | None, Security(_secret_header)]
 ) -> None:
-    """Let in a call that has CRON_SECRET. Raises Unauthorised."""
+    """Accept a call that has CRON_SECRET. Raises Unauthorised."""
     if settings.cron_secret is None:
         raise Unauthorised(
             "CRON_SECRET is not configured, so this endpoint is closed",
@@ -83,7 +83,7 @@ async def run_auto_resume(database: Database, settings: Settings, *, seconds: fl
     Raises DatabaseAway; the pauses that were ended until then stay ended.
     """
     rules = policy(settings)
-    # Those that nobody took do not run out: they are seen to first.
+    # First the handoffs that nobody took: their pauses have no end until this decides.
     await make_untaken(settings, database, _nothing, _nothing).look()
     due = await pauses.pauses_over(database, pauses.PausesOver(policy=rules))
     ending = EndingPauses(database, rules)
@@ -107,13 +107,13 @@ async def run_auto_resume(database: Database, settings: Settings, *, seconds: fl
 
 
 def _nothing() -> None:
-    """Notices and replies need no call: their loops look for work by themselves."""
+    """Wake nothing: the loops of notices and turns find work by themselves."""
 
 
 class EndingPauses:
-    """Ends pauses, some in each call; if a call gets no answer, each of them alone.
+    """Ends pauses, several in each call; if a call gets no answer, each pause alone.
 
-    So a session that fails, or takes too long, does not keep another's pause from ending.
+    So a session that fails, or takes too long, does not prevent the end of another pause.
     """
 
     def __init__(self, database: Database, policy: Json) -> None:

@@ -1,4 +1,4 @@
-"""What the endpoints take from the app, and who may call them."""
+"""The endpoints' dependencies: their services, and the caller."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -38,7 +38,7 @@ bearer_shown = HTTPBearer(
 
 
 class Wake(Protocol):
-    """Tells the dispatcher that there is a turn to claim, now or in `due_in` seconds."""
+    """Tells the dispatcher that a turn is due, now or in `due_in` seconds."""
 
     def __call__(self, due_in: float = 0.0) -> None:
         """Return at once."""
@@ -48,15 +48,15 @@ class Abandon(Protocol):
     """Stops making a session's reply, which the fence would refuse."""
 
     def __call__(self, session_id: int) -> None:
-        """Take the session's id."""
+        """Stop the reply of this session."""
 
 
 @dataclass(frozen=True, slots=True)
 class Relays:
-    """What sends to contacts what people write: `wake` tells it that there is something.
+    """What is needed to send people's messages to contacts; `wake` wakes the sending loop.
 
-    Media of at most `most_media` bytes are fetched by `media`; a voice message must pass `sounds`.
-    `bodies` limits how much of them is in memory.
+    `media` fetches media of at most `most_media` bytes; `sounds` checks voice messages. `bodies`
+    limits how much media is in memory.
     """
 
     wake: Callable[[], None]
@@ -68,7 +68,7 @@ class Relays:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedFiles:
-    """Where files that contacts sent are kept; None: nowhere. Reading one needs a place."""
+    """The store of files from contacts, or None if none are kept. Reading a file needs a place."""
 
     store: FileStore | None
     places: Shares
@@ -76,7 +76,7 @@ class ReceivedFiles:
 
 @dataclass(frozen=True, slots=True)
 class ApiServices:
-    """What the endpoints of /api and cron need. `tests` counts running instance tests."""
+    """The services of the endpoints of /api and cron. `tests` counts running instance tests."""
 
     settings: Settings
     entrances: Entrances
@@ -163,7 +163,7 @@ TheEraser = Annotated[Callable[[], None], Depends(_wake_eraser)]
 """Wakes the loops that erase people in n8n and in the store of files."""
 
 TheRelays = Annotated[Relays, Depends(_relays)]
-"""Sends what people write."""
+"""Sends people's messages."""
 
 TheFiles = Annotated[ReceivedFiles, Depends(_received_files)]
 """Where files that contacts sent are kept."""
@@ -205,7 +205,7 @@ async def _name(caller: Identity) -> str:
 
 
 TheDatabase = Annotated[Database, Depends(_callers_database)]
-"""The state as the caller sees it: what the endpoints of /api work on."""
+"""The state as the caller sees it; the endpoints of /api use it."""
 
 TheLists = Annotated[Database, Depends(_lists)]
 """The same for lists: a search has a few seconds."""

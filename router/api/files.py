@@ -38,7 +38,7 @@ async def list_files(tenant_id: PathId, database: TheDatabase) -> TenantFiles:
 async def set_file(
     tenant_id: PathId, name: _Name, given: FileRequest, database: TheDatabase, kept: TheFiles
 ) -> TenantFile:
-    """Replaces the file of that name. Its content decides how it is sent.
+    """Replaces a file of that name. The content decides how it is sent.
 
     JPEG and PNG are pictures, WebP is a sticker, MP4 a video, MP3, M4A and Ogg are sound, PDF is a
     document.

@@ -1,4 +1,4 @@
-"""Handoffs: who waits for a human, and who came."""
+"""Handoffs: customers who wait for a human, and the humans who came."""
 
 from router.api.dependencies import TheLists
 from router.api.keyed import keyed

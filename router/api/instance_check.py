@@ -1,7 +1,7 @@
-"""The instance test: the whole way from a customer's message to the reply, step by step.
+"""The instance test: it checks the whole way from a customer's message to the reply.
 
-Steps that depend on a failed step are left out. Steps that do not depend on Evolution (the
-database, the LLM provider) are always checked.
+Steps that depend on a failed step are skipped. Steps that do not depend on Evolution (the database,
+the LLM provider) are always checked.
 """
 
 from collections.abc import Awaitable
@@ -52,8 +52,8 @@ class _Findings:
 class InstanceTest:
     """Tests instances.
 
-    `http`, for URLs that tenants set, makes the requests to Evolution that the client lacks, and
-    posts the probe. `at_once` counts the tests of each tenant: its Evolution may be slow.
+    `http`, the client for tenants' URLs, posts the probe, and makes requests to Evolution that the
+    Evolution client lacks. `at_once` limits the tests of each tenant, whose Evolution may be slow.
     """
 
     database: Database
@@ -167,11 +167,11 @@ class InstanceTest:
         self, name: str, tenant: TenantInstance | None, found: _Findings
     ) -> None:
         if tenant is None:
-            found.warnings.append("no trial event was sent: it is a tenant's events that arrive")
+            found.warnings.append("no trial event was sent: no tenant has this instance")
         elif not tenant.shared_webhook_secret:
             found.warnings.append(
-                "no trial event was sent: the tenant takes only secrets of its own, and only their"
-                " hashes are kept"
+                "no trial event was sent: the tenant accepts only its own secrets, and only their"
+                " hashes are stored"
             )
         else:
             await _note(self._round_trip.by_public_url(name), found)
@@ -224,7 +224,7 @@ def _say_last_event(tenant: TenantInstance, found: _Findings, *, is_open: bool) 
 
 
 def _say_refusal(tenant: TenantInstance, error: EvolutionRefused, found: _Findings) -> None:
-    if "EVOLUTION_SERVERS" in str(error):  # nothing was asked
+    if "EVOLUTION_SERVERS" in str(error):  # no request was made
         cure = "set EVOLUTION_SERVERS for the router, or correct the tenant's evo_server_url or key"
         found.failed("instance", str(error), cure)
         return

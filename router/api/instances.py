@@ -1,4 +1,4 @@
-"""Instances: whether the whole way works, and the QR code to connect the phone."""
+"""Instances: the test of the whole way, and the QR code to connect the phone."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What people keep of a conversation: labels, an owner, notes. The contact gets nothing of it."""
+"""What people attach to a conversation: labels, an owner, notes. Contacts never see these."""
 
 from typing import Annotated
 

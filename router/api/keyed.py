@@ -1,4 +1,4 @@
-"""What all of `/api` has in common: every call needs a key or a token."""
+"""What all endpoints of `/api` have in common: every call needs a key or a token."""
 
 from typing import Final
 
@@ -21,5 +21,5 @@ _RESPONSES: Final[Responses] = {
 
 
 def keyed(tag: str, *, prefix: str = "") -> APIRouter:
-    """Return the router of a module whose calls need a key; `prefix` is what comes after /api."""
+    """Return the router of a module whose calls need a key; `prefix` comes after /api."""
     return part(tag, prefix=f"/api{prefix}", before=[Depends(authenticate)], responses=_RESPONSES)

@@ -1,4 +1,4 @@
-"""Members of a tenant: users of Supabase Auth who may see and do something there."""
+"""Members of a tenant: users of Supabase Auth who have a role there."""
 
 import logging
 from uuid import UUID

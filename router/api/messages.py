@@ -1,4 +1,4 @@
-"""Messages that a human of the business writes to a contact: stored at once, then sent once."""
+"""Messages from a human of the business to a contact: stored at once, then sent once."""
 
 import asyncio
 import base64
@@ -43,7 +43,7 @@ router = keyed("sessions", prefix="/sessions/{session_id}")
 _log = logging.getLogger(__name__)
 _LONGEST_TEXT = 4096
 _HASHED = ("text", "media")
-_TIMES_IN_MEMORY = 4  # a media: its bytes, in base64, and in what the database is asked
+_TIMES_IN_MEMORY = 4  # copies of media: its bytes, in base64, and in the call of the database
 _Key = Annotated[
     str,
     Header(
@@ -102,7 +102,7 @@ class MessageRequest(BaseModel, extra="forbid"):
 
     @property
     def hashed(self) -> str:
-        """Return a hash of the content: the same request again has the same."""
+        """Return a hash of the content; a repeated request has the same hash."""
         said = self.model_dump(mode="json", include=set(_HASHED))
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
@@ -124,8 +124,8 @@ async def send_to_contact(
     same request again shows its current state. 409: another person wrote, and you have not seen it.
     """
     if wanted.media is not None and wanted.media.url is not None:
-        # The file at the URL may be gone by then; and nothing is fetched for callers who may not
-        # write.
+        # First look for an earlier request: the file at the URL may be gone by now. This also
+        # refuses callers without the role before anything is fetched.
         named = FindSentMessage(
             tenant_id=tenant_id,
             session_id=session_id,
@@ -169,7 +169,7 @@ async def send_to_contact(
 async def _outgoing(
     wanted: MessageRequest, tenant_id: int, relays: Relays, keep: Callable[[int], None]
 ) -> Outgoing:
-    """Return what is sent, with a media's bytes. Raises Invalid, and what `keep` raises."""
+    """Return the message, with its media's bytes. Raises Invalid, and what `keep` raises."""
     if wanted.media is None:
         return Outgoing.of(*text_by_hand(wanted.text or ""))
     media = wanted.media
@@ -200,7 +200,7 @@ async def _require_sound(content: bytes, tenant_id: int, relays: Relays) -> None
 
 
 async def _fetched(url: str, tenant_id: int, relays: Relays, keep: Callable[[int], None]) -> bytes:
-    """Fetch a media, which nothing has counted yet: the request is short."""
+    """Fetch media and count its bytes, which the short request has not counted."""
 
     def count(number: int) -> None:
         keep(_TIMES_IN_MEMORY * number)

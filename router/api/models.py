@@ -1,4 +1,4 @@
-"""Responses that are not just the state's own: for those see `router.state.calls`."""
+"""Response models that are not the state's answers; for those see `router.state.calls`."""
 
 from pydantic import BaseModel, Field
 

@@ -1,4 +1,4 @@
-"""Times as callers write them: RFC 3339 with a zone, such as 2026-11-23T14:00:00Z."""
+"""Times in requests: RFC 3339 with a time zone, such as 2026-11-23T14:00:00Z."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, BeforeValidator
 
 
 def _refuse_numbers(value: object) -> object:
-    """Refuse a number, which would count as seconds since 1970 and may be a typing error."""
+    """Refuse a number: it would count as seconds since 1970, and is probably a mistake."""
     text = str(value).strip()
     if isinstance(value, int | float) or text.replace(".", "", 1).lstrip("+-").isdigit():
         raise ValueError("write the time with its zone, such as 2026-11-23T14:00:00Z")

@@ -1,4 +1,4 @@
-"""Pausing and resuming, for a session or for a contact who may have none yet."""
+"""Pausing and resuming a session, or a contact who may have no session yet."""
 
 import logging
 from typing import Annotated, TypedDict
@@ -60,14 +60,14 @@ _Wish = Annotated[PauseRequest, Depends(_wish)]
 
 
 class _ByOperator(TypedDict):
-    """What every pause and resume of the API has in common."""
+    """The arguments that every pause and resume of the API has in common."""
 
     source: PauseSource
     policy: Values
 
 
 class _Pauses:
-    """What the four endpoints have in common: the request, its side effects, and the log."""
+    """What the four endpoints share: the arguments, the side effects, and the log."""
 
     def __init__(
         self,
@@ -87,17 +87,17 @@ class _Pauses:
 
     @property
     def asked(self) -> _ByOperator:
-        """Return who pauses, and by which settings a pause ends."""
+        """Return the caller, and the settings that determine the end of a pause."""
         return {"source": "operator", "policy": policy(self._settings)}
 
     def paused(self, paused: PausedSession) -> PausedSession:
-        """Stop what is being made for the session, and log it."""
+        """Stop a reply that is being made for the session, and log the pause."""
         self._abandon(paused.session.id)
         self._say(Action.PAUSED, "paused by an operator", paused.session)
         return paused
 
     def resumed(self, resumed: ResumedSession) -> ResumedSession:
-        """Have waiting messages answered, and log it."""
+        """Wake the dispatcher, so that waiting messages are answered, and log the resume."""
         if resumed.turn_id is not None:
             self._wake()
         if resumed.resumed:

@@ -1,4 +1,4 @@
-"""People's data: all of one contact's, exported or erased, as the LGPD and the GDPR require."""
+"""Export and erasure of all data of a contact, as the LGPD and the GDPR require."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -95,7 +95,7 @@ async def export_contact(
 
 
 async def _written(database: Database, contact: ContactHead) -> AsyncIterator[bytes]:
-    """Give the text of an ExportedContact as it is read; an interrupted one is not valid JSON."""
+    """Yield the JSON of an ExportedContact as it is read; an interrupted one is not valid JSON."""
     yield orjson.dumps(contact.model_dump())[:-1]
     for name in EXPORTED:
         yield b',"' + name.encode() + b'":['

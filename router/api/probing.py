@@ -1,4 +1,4 @@
-"""A marked probe on the way of Evolution's webhooks: to the stored URL, with its headers.
+"""Posts a marked probe as Evolution would post a webhook: to the stored URL, with its headers.
 
 Nothing is sent on WhatsApp.
 """
@@ -14,10 +14,10 @@ import jwt
 from router.evolution.client import WebhookSettings
 from router.intake.readers.probes import PROBE_EVENT, probe_body
 
-_TOKEN_SECONDS = 600  # as Evolution's own
+_TOKEN_SECONDS = 600  # like Evolution's own tokens
 _HMAC_BLOCK_BYTES = 64
 _MOST_BYTES = 4096  # of an answer
-# Headers of the connection itself, whatever is stored. httpx sets the right ones.
+# Headers of the connection, which are ignored if they are stored: httpx sets the right ones.
 _OWN_HEADERS = frozenset(
     {
         *("host", "connection", "content-length", "content-type", "transfer-encoding", "te"),
@@ -28,7 +28,7 @@ _OWN_HEADERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One event that is recorded and changes nothing, posted as Evolution would."""
+    """One event that is recorded and changes nothing, in the form in which Evolution posts."""
 
     mark: str
     url: str
@@ -45,14 +45,14 @@ class Answer:
 
 
 def make_probe(found: WebhookSettings, name: str) -> Probe:
-    """Make one for the instance `name`, with its own mark. Raises ValueError."""
+    """Make a probe for the instance `name`, with its own mark. Raises ValueError."""
     mark = uuid4().hex
     url = f"{found.url}/{_as_in_a_path(PROBE_EVENT)}" if found.by_events else found.url
     return Probe(mark, url, _sent_headers(found.headers, time.time()), probe_body(name, mark))
 
 
 async def post_probe(http: httpx.AsyncClient, probe: Probe) -> Answer:
-    """Post it once. Raises httpx.HTTPError, and ValueError if it makes no valid request."""
+    """Post the probe once. Raises httpx.HTTPError, and ValueError if no valid request results."""
     try:
         request = http.build_request(
             "POST",
@@ -79,7 +79,7 @@ async def _beginning(response: httpx.Response) -> bytes:
 
 
 def _code(body: bytes) -> str | None:
-    """Return the code of an error if it is one of this program's."""
+    """Return the code of an error if the body is an error of this program."""
     try:
         code = httpx.Response(200, content=body).json()["error"]["code"]
     except (ValueError, LookupError, TypeError, RecursionError):
@@ -92,7 +92,7 @@ def _as_in_a_path(event: str) -> str:
 
 
 def _sent_headers(stored: Mapping[str, object], now: float) -> dict[str, str]:
-    """Return the headers that Evolution sends: `jwt_key` becomes a token, the rest stays."""
+    """Return the headers as Evolution sends them: `jwt_key` becomes a token, the rest stays."""
     headers = {str(name): str(value) for name, value in stored.items()}
     key = headers.pop("jwt_key", None)
     if key is not None:
@@ -102,7 +102,7 @@ def _sent_headers(stored: Mapping[str, object], now: float) -> dict[str, str]:
 
 def _token(key: str, now: int) -> str:
     claims = {"iat": now, "exp": now + _TOKEN_SECONDS, "app": "evolution", "action": "webhook"}
-    # HMAC itself pads a short key with zeros; done here, it only spares the library's warning.
+    # HMAC itself pads a short key with zeros. Padding it here only avoids the library's warning.
     padded = key.encode("utf-8", "surrogatepass").ljust(_HMAC_BLOCK_BYTES, b"\x00")
     try:
         return jwt.encode(claims, padded, algorithm="HS256")

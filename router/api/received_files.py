@@ -1,6 +1,6 @@
-"""Files that contacts sent and their tenant keeps: returned unchanged, as downloads.
+"""Downloads of files that contacts sent and their tenant keeps; they are returned unchanged.
 
-Browsers never show one: it may be anything, and it has the API's origin.
+Browsers must never display such a file: it may contain anything, and has the API's origin.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from router.state.calls.model import Refusal
 
 router = keyed("sessions", prefix="/messages/{message_id}")
 _log = logging.getLogger(__name__)
-_WAIT = 5.0  # seconds, for a place to read
+_WAIT = 5.0  # seconds to wait for a place to read
 _WHY = {
     "not_kept": "no file of this message was kept (keep_media_days, MEDIA_FOLDER, MEDIA_BUCKET)",
     "not_yet": "the file is on its way to where files are kept: ask again soon",
@@ -65,12 +65,12 @@ async def get_media(
         return _none(found.refused)
     file = found.file
     if files.store is None or files.store.kind != file.store:
-        away = f"it is kept in a {file.store}, and this router is not set to one"
+        away = f"it is kept in a {file.store}, and this router is not configured for one"
         return error_response(503, "store_away", away)
     try:
         place = await files.places.take({tenant_id: TENANT}, _WAIT)
     except TimeoutError:
-        why = "as many files are being read as may be: ask again soon"
+        why = "too many files are being read at once: ask again soon"
         return error_response(503, "busy", why, {"Retry-After": "5"})
     with ExitStack() as stack:
         stack.callback(place.give_back)
@@ -84,7 +84,7 @@ async def get_media(
         if told != file.sha256:
             return _lost(file, caller)
         answer = _download(content, file_name_of(message_id, file.media_type), file.media_type)
-        return HeldAnswer(answer, stack.pop_all().close)  # it is in memory until it is read
+        return HeldAnswer(answer, stack.pop_all().close)  # counted until the client has read it
 
 
 def _download(content: bytes, name: str, media_type: str) -> Response:

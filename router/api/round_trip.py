@@ -1,7 +1,7 @@
-"""Whether a post to a webhook's URL arrives here.
+"""Checks that a post to a webhook's URL arrives at this router.
 
-A response proves nothing: another program, or another deployment, may answer 200. A probe has
-arrived when this router's own database has it.
+The response proves nothing: another program, or another deployment, may answer 200. A probe has
+arrived when it is in this router's own database.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _FAILURES = (httpx.HTTPError, httpx.InvalidURL, ValueError, OverflowError, Timeo
 
 
 class NotTried(Exception):
-    """It cannot be seen from here whether events arrive; the text says why."""
+    """It cannot be checked from here whether events arrive; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class RoundTrip:
     http: httpx.AsyncClient
 
     async def by_evolution(self, webhook: WebhookSettings, name: str) -> CheckStep:
-        """Post as Evolution would: to the URL that it has stored. Raises NotTried."""
+        """Post as Evolution would, to the URL that it has stored. Raises NotTried."""
         address = shown_url(webhook.url)
         cure = (
             "see that Evolution's events reach this router there, or run `python -m scripts.tenant"
@@ -75,7 +75,7 @@ class RoundTrip:
     async def _step(
         self, step: str, http: httpx.AsyncClient, probe: Probe, name: str, address: str, cure: str
     ) -> CheckStep:
-        """Post and look. Raises NotTried, and AddressRefused."""
+        """Post the probe, and look for it in the database. Raises NotTried and AddressRefused."""
         try:
             async with asyncio.timeout(_PATIENCE):
                 answer = await post_probe(http, probe)
@@ -97,7 +97,7 @@ class RoundTrip:
 
 
 def fault_of(answer: Answer, *, has_arrived: bool) -> str | None:
-    """Return the error, to be put after the URL; None: all is well."""
+    """Return the error as a text that follows the URL, or None if all is well."""
     said = f"answers {answer.status}" + (f" ({answer.code})" if answer.code else "")
     if 300 <= answer.status < 400:
         return f"{said}, a redirect: have Evolution post to where it leads"
@@ -116,7 +116,7 @@ def _as_we_set_it(url: str, secret: SecretStr) -> WebhookSettings:
 
 
 def _in_short(error: Exception) -> str:
-    """Return the error's kind and its message, never the request's, which contains the secret."""
+    """Return the error's kind and message, without the request: that contains the secret."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, httpx.HTTPError):

@@ -1,4 +1,4 @@
-"""Sessions and their messages, to be read."""
+"""Endpoints to read sessions and their messages."""
 
 from router.api.dependencies import PathId, TenantId, TheDatabase, TheLists, TheSettings
 from router.api.keyed import keyed

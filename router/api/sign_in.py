@@ -1,4 +1,4 @@
-"""Who am I, and signing in and out in a browser: a key becomes a cookie that no script can read."""
+"""The caller's roles, and signing in and out in browsers, by a cookie that scripts cannot read."""
 
 import asyncio
 from contextlib import suppress
@@ -25,11 +25,11 @@ from router.state.calls.who_am_i import AskWhoIAm, KnownCaller, who_am_i
 
 router = keyed("access")
 out = part("access", prefix="/api")
-"""Signing out needs no key and no database: the cookie is gone whatever else is."""
+"""Signing out needs no key and no database, so that the cookie is deleted in any case."""
 
 _Services = Annotated[ApiServices, Depends(given(ApiServices))]
 _Streams = Annotated[Streams, Depends(given(Streams))]
-_PATIENCE = 2.0  # seconds that the database has to hear of it
+_PATIENCE = 2.0  # seconds to tell other routers through the database
 _CANNOT_SEAL = "there is nothing to seal a sign-in with: set SECRETS_KEY (openssl rand -hex 32)"
 
 
@@ -75,7 +75,7 @@ async def end_sign_in(
 
 
 async def _tell_other_routers(services: ApiServices, sign_in: SignIn) -> None:
-    """End this browser's streams in other routers; without a database, the sign-in's end does."""
+    """End this browser's streams in other routers; if it fails, they end with the sign-in."""
     with suppress(TimeoutError, StateError):
         async with asyncio.timeout(_PATIENCE):
             asked = changes.EndSignIn(sign_in=sign_in.mark)

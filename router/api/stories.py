@@ -1,4 +1,4 @@
-"""Stories: a turn's life, or what became of a message, and why there was an answer or not."""
+"""Stories: the life of a turn, or the fate of a message, and why there was an answer or not."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -53,7 +53,7 @@ class Story(BaseModel):
 
 
 def story_of(told: ToldTurn) -> Story:
-    """Return the state's story with its words."""
+    """Return the state's story, put into words."""
     turn, message = told.turn, told.message
     return Story(
         answer=answer(told.as_told()),

@@ -1,4 +1,4 @@
-"""Why there was an answer or not: a turn's story, summed up in plain English. Pure."""
+"""Sums up a turn's story in plain English: why there was an answer or not. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,7 +22,7 @@ _UNRECORDED = (
 
 
 def answer(story: Mapping[str, Any]) -> list[str]:
-    """Return, in sentences, what became of the turn or message; the first is the short answer."""
+    """Return the fate of the turn or message in sentences; the first is the short answer."""
     if not story["is_known"]:
         return _never_arrived(story)
     if story["turn"] is not None:
@@ -65,7 +65,7 @@ def _without_turn(story: Mapping[str, Any]) -> list[str]:
     judged = [each for each in story["happenings"] if each["kind"] in ("judged", "echo")]
     decision = judged[0].get("decision") if judged else None
     if message is not None and message["sender"] == "ai":
-        what = "a notice, say, or that the business is closed"
+        what = "for example, it is a notice, or says that the business is closed"
         return [f"HybridFlow sent it, and it belongs to no turn: {what}."]
     if message is not None and message["from_me"]:
         return [f"It was written by {person(message['sender'])}: the AI answers only contacts."]
@@ -79,7 +79,7 @@ def _without_turn(story: Mapping[str, Any]) -> list[str]:
     if decision is not None:
         return [f"It got no answer: {DECISIONS.get(decision, decision)}.", *_pause_now(story)]
     if message is None:
-        return ["The message itself is not kept; what is known of it stands below."]
+        return ["The message itself is not kept; what is known about it is listed below."]
     if not message["expects_reply"]:
         return [f"It got no answer: {DECISIONS['no_reply_needed']}."]
     return [f"It got no answer of its own. {_KEPT}", *_pause_now(story)]
@@ -125,7 +125,7 @@ def _of_turn(story: Mapping[str, Any]) -> list[str]:
 
 
 def _retry(story: Mapping[str, Any]) -> str:
-    """Return how a dead turn is tried again: while its session is paused the API refuses it."""
+    """Return how to retry a dead turn; while its session is paused, the API refuses a retry."""
     turn, session = story["turn"], story["session"]
     call = f"POST /api/turns/{turn['id']}/retry?tenant_id={turn['tenant_id']}"
     if session is not None and session["is_paused"]:
@@ -134,7 +134,7 @@ def _retry(story: Mapping[str, Any]) -> str:
 
 
 def _besides(story: Mapping[str, Any]) -> list[str]:
-    """Return what else the contact was sent, besides an answer."""
+    """Return what was sent to the contact in addition to an answer."""
     told = [each for each in story["happenings"] if each["kind"] == "told_besides"]
     return [_sentence(says(each)) for each in told]
 
@@ -146,7 +146,7 @@ def _sent(story: Mapping[str, Any]) -> list[str]:
     again = [each["turn_id"] for each in story["happenings"] if each["kind"] == "answered_again"]
     why = reason_of(turn["reason"])
     if not left:
-        return [f"Nothing was said: {why or 'its flow ended without a word'}.", *_pause_now(story)]
+        return [f"Nothing was said: {why or 'its flow ended without a reply'}.", *_pause_now(story)]
     if turn["undelivered"] and all(each.get("status") == "error" for each in left):
         said = ["A reply was sent, and WhatsApp did not deliver it."]
         return said + [f"Turn {number} answers again." for number in again]
@@ -168,7 +168,7 @@ def _sent(story: Mapping[str, Any]) -> list[str]:
 
 
 def _edited_after(story: Mapping[str, Any]) -> bool:
-    """Whether the contact changed what the turn has answered already."""
+    """Whether the contact edited a message after the turn had answered it."""
     asked = {each.get("wa_id") for each in story["happenings"] if each["kind"] == "message"}
     is_over = False
     for each in story["happenings"]:
@@ -179,7 +179,7 @@ def _edited_after(story: Mapping[str, Any]) -> bool:
 
 
 def _instead(story: Mapping[str, Any]) -> str | None:
-    """Return what the contact was sent in place of a reply; None: a reply."""
+    """Return what was sent to the contact in place of a reply, or None if it was a reply."""
     made = [
         each
         for each in story["happenings"]

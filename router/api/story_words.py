@@ -1,6 +1,6 @@
-"""The words for each happening of a turn's story, in plain English.
+"""Puts each event of a turn's story into plain English. Pure.
 
-Pure: from the facts that `tell_turn` returns to words. `router.api.story_answer` sums them up.
+It uses the facts that `tell_turn` returns. `router.api.story_answer` sums them up.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,7 +30,7 @@ DECISIONS = {
     "automatic_reply": "an automatic greeting or answer to a call: recorded; it pauses nothing",
     "waiting_for_message": "it is kept until the message that it is about arrives",
 }
-"""The words for what the state decided about a webhook."""
+"""The state's decisions about webhooks, in words."""
 
 REASONS = {
     "takeover": "a human took over the conversation",
@@ -40,7 +40,7 @@ REASONS = {
     "delivered": "the reply before turned out to have arrived",
     "late": "a reply that was thought lost turned out to have been sent",
     "budget": "the budget was used up",
-    "reply_refused": "the guard let the reply through to nobody, and a human was asked for",
+    "reply_refused": "the guard refused the reply, and a human was called",
     "handoff": "the AI asked for a human",
     "no_ai": "the conversation was given the label no-ai",
     "tenant_inactive": "the tenant was switched off (is_active)",
@@ -50,10 +50,10 @@ REASONS = {
     "too_old": "nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)",
     "in_doubt": "a send's outcome could not be found out; it is not sent again by itself",
     "flow_failed": "the flow failed after it had said something",
-    "flow_died": "the flow had said something and was never heard of again",
+    "flow_died": "the flow had said something and then never reported again",
     "flow_settled": "the flow is gone, and what it had begun is settled",
 }
-"""Why a turn ended as it did, by its `reason`. Others are a flow's own words."""
+"""Why a turn ended, by its `reason`. Other reasons are a flow's own words."""
 
 _HANDOFFS = {
     "asked_for_person": "the contact asked for a person",
@@ -63,7 +63,7 @@ _HANDOFFS = {
     "tool_failed": "something that the AI uses failed",
     "other": "a human was needed",
 }
-"""Why the AI called a human, where it used one of the words for it."""
+"""Why the AI called a human, by the tool's words for it."""
 
 _PEOPLE = {
     "owner": "the owner",
@@ -85,7 +85,7 @@ _STATUS = {
 
 
 def says(happening: Facts) -> str:
-    """Return what happened, as one sentence without a full stop."""
+    """Return the event as one sentence without a full stop."""
     tell = _SAYINGS.get(happening["kind"])
     return tell(happening) if tell is not None else str(happening["kind"])
 
@@ -96,10 +96,10 @@ def reason_of(word: str | None) -> str | None:
 
 
 def waits_for(turn: Facts) -> str | None:
-    """Return in words what a turn waits for; None: nothing known."""
+    """Return in words what a turn waits for, or None if that is unknown."""
     error = str(turn["error"]) if turn["error_kind"] == "away" else ""
     if error.startswith("N8nAway"):
-        return "n8n to be back"  # the state counts it as the LLM: both make replies
+        return "n8n to be back"  # for the state n8n is an LLM, because both make replies
     word = turn["waits_for"]
     if word is None:
         return None
@@ -119,7 +119,7 @@ def error_of(facts: Facts) -> str | None:
 
 
 def send_state(facts: Facts) -> str:
-    """Return how far a send has come."""
+    """Return the state of a send in words."""
     match facts.get("send_state"):
         case "sent":
             status = _STATUS.get(facts.get("status") or "", "was taken by Evolution")
@@ -135,13 +135,13 @@ def send_state(facts: Facts) -> str:
 
 
 def part_of(facts: Facts) -> str:
-    """Return which part of the reply it is, counted from one."""
+    """Return the number of the part, counted from one, in words."""
     part = facts.get("part")
     return "a part of an earlier try" if part is None else f"part {part + 1}"
 
 
 def person(word: str | None) -> str:
-    """Return who it was."""
+    """Return the sender in words."""
     return _PEOPLE.get(word or "", word or "somebody")
 
 
@@ -206,12 +206,12 @@ _ENDINGS = {
     "refused": "the guard refused the reply, and other words go instead: {error}",
     "budget": "{error}; the fallback message goes instead",
     "unreadable": "{number} could not begin: {error}",
-    "released": "{number} was given back, for the router stopped; it does not count",
+    "released": "{number} was given back because the router stopped; it does not count",
     "begun_anew": "nothing of the reply had left: it is made again, and {number} does not count",
     "restarted": "the contact wrote again, or changed what they wrote: the reply is made again",
     "merged": "the contact became known under two identities: the reply is made again",
     "cut_off": "{number} had no more to say: the rest of a text is still sent; it does not count",
-    "lapsed": "{number} fell silent: its time was over, and nobody said how it ended",
+    "lapsed": "{number} fell silent: its time was over, and it did not report how it ended",
 }
 
 
@@ -270,7 +270,7 @@ def _told_besides(facts: Facts) -> str:
 
 
 def pause_reason(word: str) -> str:
-    """Return why a conversation was paused: in words, or as the one who paused it said."""
+    """Return why a conversation was paused, in our words or those of the person who paused it."""
     return _HANDOFFS.get(word, word)
 
 

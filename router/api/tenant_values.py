@@ -1,4 +1,4 @@
-"""The API's models of a tenant's settings, made from their declarations."""
+"""The API's models of a tenant's settings, generated from their declarations."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -11,7 +11,7 @@ from router.safety.patterns import check_patterns
 
 
 class Values(BaseModel, extra="forbid", allow_inf_nan=False, strict=True):
-    """Settings of a tenant: what is left out stays as it is, null restores the default."""
+    """Settings of a tenant: omitted values stay unchanged, null restores the default."""
 
     @field_validator("forbidden_patterns", check_fields=False)
     @classmethod

@@ -1,4 +1,4 @@
-"""Tenants: to list, read, create and change them."""
+"""Endpoints to list, read, create and change tenants."""
 
 import logging
 

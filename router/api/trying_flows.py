@@ -1,4 +1,4 @@
-"""Tries a tenant's flow in n8n with a test turn, of which nothing reaches anybody."""
+"""Tries a tenant's flow in n8n with a test turn; nothing is sent to anybody."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Turns: to see what became of each reply, and to try dead ones again."""
+"""Endpoints to see turns and their replies, and to retry dead turns."""
 
 import logging
 from typing import Annotated, Literal

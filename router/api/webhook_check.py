@@ -1,4 +1,4 @@
-"""Whether the webhook that Evolution has for an instance can work: pure checks."""
+"""Checks whether the webhook that Evolution has for an instance can work. Pure."""
 
 import hmac
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ _USEFUL = {
 
 
 def webhook_url(public_url: str, name: str) -> str:
-    """Return where Evolution must send the events of the instance `name`."""
+    """Return the URL to which Evolution must send the events of the instance `name`."""
     return f"{public_url.rstrip('/')}/webhook/{quote(name, safe='')}"
 
 
@@ -41,7 +41,7 @@ def _is_address(url: str) -> bool:
 
 
 def is_ours(url: str, name: str, public_url: str | None) -> bool:
-    """Whether the URL is the one that PUBLIC_URL makes, whatever its query."""
+    """Whether the URL, without its query, is the one with PUBLIC_URL."""
     parts = urlsplit(url)
     address = f"{parts.scheme}://{parts.netloc}{parts.path}"
     return public_url is not None and address.rstrip("/") == webhook_url(public_url, name)
@@ -54,7 +54,7 @@ def judge_webhook(
     secrets: Sequence[SecretStr],
     hashes: Sequence[str] = (),
 ) -> list[CheckStep]:
-    """Judge by the secrets that are valid for the instance; its own are known as `hashes`.
+    """Check the webhook with the secrets that are valid for the instance; its own are `hashes`.
 
     Return the steps `webhook`, `webhook_url`, `webhook_form`, `webhook_events`, `webhook_secret`.
     """
@@ -75,7 +75,7 @@ def judge_webhook(
 
 
 def webhook_warnings(found: WebhookSettings | None) -> Iterator[str]:
-    """Yield what is lost without the events that the webhook does not bring."""
+    """Yield for each missing event what is lost without it."""
     if found is not None and found.enabled:
         for event, loss in _USEFUL.items():
             if event not in found.events:

@@ -1,4 +1,4 @@
-"""Tenants' own webhook secrets: to list, make and retire them."""
+"""Endpoints to list, create and retire tenants' own webhook secrets."""
 
 import logging
 from typing import Annotated

@@ -1,4 +1,5 @@
 """The console: pages for people, rendered in the browser over the public API.
 
-Plain ES modules, served as they are in `web/`: nothing is built, nothing comes from elsewhere.
+It consists of plain ES modules, served unchanged from `web/`: there is no build step, and nothing
+is loaded from other servers.
 """

@@ -1,4 +1,4 @@
-"""What the console works with, and who may see the pages of the demo."""
+"""The services of the console, and the check of who may see the demo's pages."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from router.state.calls.model import Values
 from router.state.database import Database
 
 _NAMES = ("localhost", "127.0.0.1", "[::1]")
-# Of a header that proxies and tunnels add, and no browser sends: a part of its name, its beginning,
-# or all of it.
+# Headers that proxies and tunnels add and no browser sends: a part of the name, its beginning, or
+# the whole name.
 _PROXIED_PARTS = (
     *("forward", "proxy", "client-ip", "clientip", "connecting-ip", "real-ip", "realip"),
     *("remote-ip", "remote-addr", "original-", "originating-"),
@@ -52,10 +52,10 @@ _ELSEWHERE = "the demo is shown on the machine that it is played on: http://loca
 
 @dataclass(frozen=True, slots=True)
 class ConsoleServices:
-    """What the demo's page needs; `demo` is None where none is played.
+    """What the demo's page needs; `demo` is None if there is no demo.
 
-    `http` leads to the deployment's own services; `policy` holds where the tenant has no rule.
-    `only_handler` makes all replies; None: it is n8n or another.
+    `http` is for the deployment's own services; `policy` is for tenants without their own settings.
+    `only_handler` names the handler of all replies; None: some are n8n's.
     """
 
     demo: Demo | None
@@ -71,11 +71,11 @@ TheConsole = Annotated[ConsoleServices, Depends(given(ConsoleServices))]
 
 
 def is_on_this_machine(scope: Scope, callers: Callers) -> bool:
-    """Whether a browser on this machine asks, for this machine.
+    """Whether the call comes from a browser on this machine, under this machine's own name.
 
-    Its name counts, too: any site may have a name of its own lead to 127.0.0.1. And a proxy on this
-    machine may speak for anybody: one that adds no header and names this machine as the host cannot
-    be told from a browser.
+    The host name is checked because any site may have a name that leads to 127.0.0.1. Calls through
+    a proxy are refused because they may come from anywhere. A proxy that adds no header and names
+    this machine as the host cannot be distinguished from a browser.
     """
     address = callers.address_of(scope)
     headers = Headers(scope=scope)
@@ -86,7 +86,7 @@ def is_on_this_machine(scope: Scope, callers: Callers) -> bool:
         and address.is_loopback
         and name in _NAMES
         and not any(_is_of_a_proxy(each) for each in headers)
-        and scope.get("http_version") != "1.0"  # what older proxies speak, and no browser
+        and scope.get("http_version") != "1.0"  # older proxies use it, and no browser
     )
 
 

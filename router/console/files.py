@@ -1,4 +1,4 @@
-"""The files that the console is made of, read once."""
+"""The files of the console, read once."""
 
 import hashlib
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _KINDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class WebFile:
-    """A file as it is served; `tag` tells it from any other version of it."""
+    """A file as it is served; `tag` identifies its version."""
 
     body: bytes
     kind: str
@@ -26,7 +26,7 @@ class WebFile:
 
 
 def read_files(folder: Path = WEB) -> Mapping[str, WebFile]:
-    """Return what browsers may have of a folder, by its path there."""
+    """Return the files of a folder that may be served, by their paths in it."""
     paths = (path for path in sorted(folder.rglob("*")) if path.suffix in _KINDS)
     return {path.relative_to(folder).as_posix(): _read(path) for path in paths}
 

@@ -1,4 +1,4 @@
-"""The pages of the console, and the files that they are made of."""
+"""The pages of the console, and their files."""
 
 from typing import Final
 
@@ -27,7 +27,7 @@ _PAGE: Final = """\
 </head>
 <body>
 <div id="page"></div>
-<noscript>HybridFlow's pages are drawn by scripts of its own: allow them, please.</noscript>
+<noscript>HybridFlow's pages need JavaScript. Please allow it.</noscript>
 </body>
 </html>
 """
@@ -35,7 +35,7 @@ _PAGE: Final = """\
 
 @router.get("/")
 async def begin(services: TheConsole) -> Response:
-    """Lead to what there is to see."""
+    """Redirect to the first page: the demo if there is one, otherwise the sign-in."""
     return RedirectResponse("/console" if services.demo is None else "/try", 307, HEADERS)
 
 
@@ -47,7 +47,7 @@ async def sign_in() -> Response:
 
 @router.get("/try")
 async def try_it(request: Request, services: TheConsole) -> Response:
-    """Show the demo business, on the machine that it is played on."""
+    """Show the demo business, only on the machine where it runs."""
     if services.demo is None:
         return RedirectResponse("/console", 307, HEADERS)
     await require_this_machine(request, services)
@@ -56,7 +56,7 @@ async def try_it(request: Request, services: TheConsole) -> Response:
 
 @router.get("/console/assets/{path:path}")
 async def asset(path: str, request: Request) -> Response:
-    """Serve a file; who has it already is told so."""
+    """Serve a file, or answer 304 if the browser already has it."""
     file = _FILES.get(path)
     if file is None:
         raise NotFound(f"the console has no file {path[:100]}")

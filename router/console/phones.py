@@ -1,4 +1,4 @@
-"""The phones of the demo, and what can be broken there: asked of the programs that play them."""
+"""The demo's phones, and the faults that can be caused there, through the simulating programs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,33 +11,33 @@ from router.errors import Conflict
 
 CUSTOMER = "5511955550182"
 _NAME = "Marina"
-_PATIENCE = 10.0  # seconds: what is written is told once its webhook is settled
+_PATIENCE = 10.0  # seconds; a message is answered when its webhook is processed
 _AWAY = "the demo's phones do not answer: start make run again"
 Fault = Literal["lose_answer", "twice", "llm_away"]
 
 
 @dataclass(frozen=True, slots=True)
 class Phones:
-    """The customer's and the owner's, as two sides of one conversation."""
+    """The customer's and the owner's phone: the two sides of one conversation."""
 
     demo: Demo
     http: httpx.AsyncClient
 
     async def transcript(self) -> list[dict[str, Any]]:
-        """Return what is on the customer's phone, oldest first: wa_id, author, text."""
+        """Return the messages on the customer's phone, oldest first: wa_id, author, text."""
         said: list[dict[str, Any]] = await self._ask("GET", self._customer)
         return said
 
     async def customer_writes(self, text: str) -> None:
-        """Have the customer write."""
+        """Write as the customer."""
         await self._ask("POST", self._customer, {"does": "writes", "text": text, "name": _NAME})
 
     async def owner_writes(self, text: str) -> None:
-        """Have the owner write by hand, on the business's phone."""
+        """Write by hand as the owner, on the business's phone."""
         await self._ask("POST", f"owner/{CUSTOMER}", {"does": "writes", "text": text})
 
     async def break_it(self, fault: Fault) -> None:
-        """Have something go wrong. Raises Conflict where it cannot."""
+        """Cause a fault. Raises Conflict if that is not possible now."""
         match fault:
             case "lose_answer":
                 await self._ask("POST", "faults/sendText", {"fault": "taken_then_cut"})

@@ -1,4 +1,4 @@
-"""What a page of the console may do in a browser. On the console's paths only."""
+"""The content security policy of the console's pages; it applies to the console's paths only."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -11,5 +11,5 @@ _POLICY: Final = (
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": _POLICY,
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-cache",  # asked for each time, and answered in a few bytes
+    "Cache-Control": "no-cache",  # browsers revalidate each time, which takes a few bytes
 }

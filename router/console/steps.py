@@ -1,4 +1,4 @@
-"""A message's story as a few steps that a person follows: pure, from the facts of `tell_turn`."""
+"""Summarises a message's story in a few steps for people, from the facts of `tell_turn`. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,9 +13,9 @@ _ANSWERED = "turn_pending"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: `seconds` after the message came in; `reason` why it ended there, or how.
+    """One step, `seconds` after the message arrived; `reason` says why or how the story ended.
 
-    `error` is what went wrong, as the program that met it says.
+    `error` is the text of the error, if there was one.
     """
 
     name: Name
@@ -26,7 +26,7 @@ class Step:
 
 
 def steps_of(turn: Mapping[str, Any] | None, happenings: Sequence[Mapping[str, Any]]) -> list[Step]:
-    """Return the steps of a message's story, those to come among them."""
+    """Return the steps of a message's story, including those to come."""
     began = _first(happenings, "message")
     if began is None:
         return []
@@ -52,13 +52,13 @@ def steps_of(turn: Mapping[str, Any] | None, happenings: Sequence[Mapping[str, A
 
 
 def seconds_passed(happenings: Sequence[Mapping[str, Any]], now: str) -> float | None:
-    """Return how long ago the message came in; None: it is not known."""
+    """Return how many seconds ago the message arrived, or None if that is unknown."""
     began = _first(happenings, "message")
     return None if began is None else _since(began, {"at": now})
 
 
 def _unanswered(done: Mapping[str, float], judged: Mapping[str, Any] | None) -> list[Step]:
-    """Return the steps of what gets no answer of its own."""
+    """Return the steps of a message that gets no answer of its own."""
     if judged is None or judged.get("decision") == _ANSWERED:
         return _under_way(done)
     reason = str(judged.get("decision"))
@@ -66,7 +66,7 @@ def _unanswered(done: Mapping[str, float], judged: Mapping[str, Any] | None) -> 
 
 
 def _under_way(done: Mapping[str, float], error: str | None = None) -> list[Step]:
-    """Return all steps; of the present one, `error` is why it takes so long."""
+    """Return all steps; `error` says why the current step takes so long."""
     to_come = [name for name in _ORDER if name not in done]
     now = to_come[0] if to_come else None
     return [
@@ -85,7 +85,7 @@ def _stopped(
     turn: Mapping[str, Any],
     happenings: Sequence[Mapping[str, Any]],
 ) -> list[Step]:
-    """Return the steps up to where it was stopped, and why nothing more was sent."""
+    """Return the steps until the turn was stopped, and why nothing more was sent."""
     steps = _up_to_the_end(done)
     if (human := _first(happenings, "human_wrote")) is not None:
         steps.append(Step("human", "human", _since(began, human)))
@@ -99,14 +99,14 @@ def _gave_up(
     turn: Mapping[str, Any],
     happenings: Sequence[Mapping[str, Any]],
 ) -> list[Step]:
-    """Return the steps up to where nothing more could be done. No fence had a part in that."""
+    """Return the steps until the turn was given up, which no fence has caused."""
     at, error = _closed_at(began, happenings), _last_error(happenings)
     return [*_up_to_the_end(done), Step("ended", "shut", at, turn.get("reason"), error)]
 
 
 def _up_to_the_end(done: Mapping[str, float]) -> list[Step]:
     steps = [Step(name, "done", done[name]) for name in _ORDER if name in done and name != "fence"]
-    if "waited" in done and "writes" not in done:  # it was at work, and what it made is thrown away
+    if "waited" in done and "writes" not in done:  # the reply was being made, and was thrown away
         steps.append(Step("began", "done", done["waited"]))
     return steps
 
@@ -117,13 +117,13 @@ def _closed_at(began: Mapping[str, Any], happenings: Sequence[Mapping[str, Any]]
 
 
 def _last_error(happenings: Sequence[Mapping[str, Any]]) -> str | None:
-    """Return what the last attempt that ended met."""
+    """Return the error of the last attempt that ended."""
     ended = [each for each in happenings if each["kind"] == "attempt_ended"]
     return ended[-1].get("error") if ended else None
 
 
 def _was_in_doubt(happenings: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether nobody knew for a while if it had left."""
+    """Whether a send was in doubt for a while."""
     return any(
         each["kind"] == "attempt_ended" and each.get("outcome") == "in_doubt" for each in happenings
     )

@@ -1,7 +1,7 @@
-"""What the page /try does: both phones, the story of the last message, and what breaks.
+"""The endpoints of the page /try: both phones, the story of the last message, and faults.
 
-Everything is about the demo alone, on the machine that it is played on, and needs no sign-in. Texts
-come in the query: of a call without a credential no body is read.
+They control only the demo, only on the machine where it runs, and need no sign-in. Texts are in the
+query, because no body is read of a call without a credential.
 """
 
 import asyncio
@@ -30,13 +30,13 @@ from router.state.calls.pauses import AutoResume, ResumeSession, auto_resume, re
 from router.state.calls.reading import ListSessions, Session, list_sessions
 from router.state.calls.story import TellTurn, tell_turn
 
-_DYING = 0.2  # seconds, in which the answer leaves
+_DYING = 0.2  # seconds until the router is killed, in which the answer is sent
 
 
 async def _require_own_page(request: Request) -> None:
     """Raise NotAllowed for a call by another page, even of this machine: it would take places."""
     if request.method == "GET":
-        # Who types the address, or is no browser, says of no other page.
+        # A typed address, and a program that is not a browser, name no other page.
         if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             raise NotAllowed("the demo is shown to its own page alone")
     elif not is_of_own_page(request.headers):
@@ -59,15 +59,15 @@ ThePhones = Annotated[Phones, Depends(_phones)]
 
 
 _BY: Mapping[str, object] = {"kind": "script", "name": "demo"}
-"""Who looks at the demo: nobody that has a right elsewhere."""
+"""The caller for the demo's page; it has no rights anywhere else."""
 
 
 class Shown(BaseModel):
-    """The demo as it is now.
+    """The current state of the demo.
 
-    `turn`: which one the steps are of; `handler`: who makes its reply, or has made it; `waits_for`:
-    what is away that it needs; `seconds`: since the message came in; `is_called`: the AI is silent
-    since it called a human, who has not come yet.
+    `turn` is the turn of the steps; `handler` makes its reply, or has made it; `waits_for` is the
+    service that it waits for; `seconds` is the time since the message arrived; `is_called` means
+    that the AI has called a human, who has not come yet, and is silent.
     """
 
     instance: str
@@ -117,7 +117,7 @@ async def state(services: TheConsole, phones: ThePhones) -> Shown:
 async def follow_demo(
     services: TheConsole, streams: Annotated[Streams, Depends(given(Streams))]
 ) -> EventStream:
-    """Say that something is otherwise now, and the page looks: the same stream as the API's."""
+    """Tell the page that something has changed; it is the same kind of stream as the API's."""
     tenant_id = _demo(services).tenant_id
     asked = FollowTenant(tenant_id=tenant_id)
     read = partial(follow_tenant, services.database, asked)
@@ -126,13 +126,13 @@ async def follow_demo(
 
 @router.post("/customer", status_code=204)
 async def customer_writes(text: _Text, phones: ThePhones) -> None:
-    """Have the customer write."""
+    """Write as the customer."""
     await phones.customer_writes(text)
 
 
 @router.post("/owner", status_code=204)
 async def owner_writes(text: _Text, phones: ThePhones) -> None:
-    """Have the owner write by hand."""
+    """Write by hand as the owner."""
     await phones.owner_writes(text)
 
 
@@ -154,7 +154,7 @@ async def resume(services: TheConsole) -> None:
 
 @router.post("/pass-time", status_code=204)
 async def pass_time(services: TheConsole) -> None:
-    """Let the time pass that the pause takes; it ends as the cron job would end it."""
+    """Let the pause expire, and end it as the cron job would."""
     asked = PassDemoTime(tenant_id=_demo(services).tenant_id, policy=services.policy)
     over = await pass_demo_time(services.database, asked)
     if over.session_ids:
@@ -165,13 +165,13 @@ async def pass_time(services: TheConsole) -> None:
 
 @router.post("/break/{fault}", status_code=204)
 async def break_it(fault: Fault, phones: ThePhones) -> None:
-    """Have something go wrong outside the router."""
+    """Cause a fault outside the router."""
     await phones.break_it(fault)
 
 
 @router.post("/kill", status_code=204)
 async def kill(services: TheConsole) -> None:
-    """Kill this router, as `kill -9` does; whoever plays the demo starts another."""
+    """Kill this router, as `kill -9` does; the demo's supervisor starts another one."""
     _demo(services)
     asyncio.get_running_loop().call_later(_DYING, _kill_self)
 

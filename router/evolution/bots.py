@@ -1,4 +1,4 @@
-"""Whether Evolution's own bots are on for an instance: they would answer beside HybridFlow.
+"""Finds out whether Evolution's own bots are on for an instance: they would answer, too.
 
 Evolution 2 lists them with `GET /<kind>/find/<instance>`: a list of bots, each `enabled` or not,
 null if there are none, 400 if the kind is switched off for the whole server.

@@ -28,25 +28,25 @@ SUBSCRIBED_EVENTS = (
     "LOGOUT_INSTANCE",
     "REMOVE_INSTANCE",
 )
-_READABLE = 10_000  # levels of an answer: of a list, only the record that is too deep is left out
-_MOST_MEDIA = 16_000_000  # bytes, as MAX_MEDIA_BYTES where nothing is set
-_MOST_TOGETHER = 50_000  # values of several records; one alone may have as many as any answer
-_RECORD_WAIT = 60.0  # seconds for a place among those that are read alone
-_MEDIA_WAIT = 30.0  # seconds for a place among the media that are fetched
-_MEDIA_VALUES = 2000  # of an answer that holds a media: all but its base64 is a few
+_READABLE = 10_000  # levels in an answer; in a list, only a record that is too deep is left out
+_MOST_MEDIA = 16_000_000  # bytes; the default of MAX_MEDIA_BYTES
+_MOST_TOGETHER = 50_000  # values of several records; a single one may have as many as any answer
+_RECORD_WAIT = 60.0  # seconds to wait for the place of a single large record
+_MEDIA_WAIT = 30.0  # seconds to wait for a place to fetch media
+_MEDIA_VALUES = 2000  # in an answer with media, which has few values besides its base64
 _MEDIA = "chat/getBase64FromMediaMessage"
 _OF_A_MEDIA = ("mediaType", "fileName", "caption", "size", "mimetype")
 _IN_FRONT = 4096  # bytes
 _KEY = re.compile(rb'"key"\s*:\s*\{[^{}]*?"id"\s*:\s*"(?P<id>[\w.:=+/-]{1,200})"')
-# Evolution keeps a message's time as 32 bits of seconds, and answers 500 to a later end than that.
-# The earliest is not 0, which it would take for no time at all.
+# Evolution stores a message's time in seconds as 32 bits, and answers 500 if the end of a range is
+# later. The earliest time is not 0, because it would count as no time.
 _EARLIEST = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
 _LATEST = datetime(2038, 1, 19, 3, 14, 7, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class MessagePage:
-    """One page of stored messages, newest first, in Evolution's shape.
+    """One page of stored messages, newest first, in Evolution's format.
 
     `weight` is roughly how many bytes of memory it takes.
     """
@@ -59,7 +59,7 @@ class MessagePage:
 
 @dataclass(frozen=True, slots=True)
 class StoredMedia:
-    """A message's media, as Evolution gives it: in base64, with what is known of it."""
+    """A message's media as Evolution gives it: in base64, with its type and name if known."""
 
     base64: str = field(repr=False)
     told: Mapping[str, Any]
@@ -67,7 +67,7 @@ class StoredMedia:
 
 @dataclass(frozen=True, slots=True)
 class QrCode:
-    """What links a phone; all None when it is linked already."""
+    """The codes to link a phone; all None if it is already linked."""
 
     code: str | None
     pairing_code: str | None
@@ -81,9 +81,9 @@ class WebhookSettings:
     url: str
     enabled: bool
     events: tuple[str, ...]
-    headers: Mapping[str, str] = field(repr=False)  # a header carries the secret
+    headers: Mapping[str, str] = field(repr=False)  # a header contains the secret
     by_events: bool = False
-    """Each event has its own URL: its name is added to the URL, after the query."""
+    """Each event has its own URL: the event's name is appended to the URL, after any query."""
     base64: bool = False
     """Media comes inside the webhook."""
 
@@ -91,15 +91,15 @@ class WebhookSettings:
 class EvolutionClient(Exchange):
     """Reads Evolution's state and changes its settings, over a shared HTTP client; no sends.
 
-    `most_media` is the most bytes of a message's media. Every method raises EvolutionRefused or
-    EvolutionAway.
+    `most_media` is the maximum size of a message's media in bytes. Every method raises
+    EvolutionRefused or EvolutionAway.
     """
 
     def __init__(self, http: httpx.AsyncClient, most_media: int = _MOST_MEDIA) -> None:
         super().__init__(http)
-        # A record that is asked for alone may hold a media, in base64.
+        # A record that is requested alone may contain media in base64.
         self._longest_record = LONGEST_ANSWER + most_media * 4 // 3
-        self._records = InTurn(1)  # so that no tenant's fill the memory
+        self._records = InTurn(1)  # so that large records of a tenant do not fill the memory
         self._media = InTurn(1)
 
     async def find_messages(
@@ -114,18 +114,18 @@ class EvolutionClient(Exchange):
         wa_id: str | None = None,
         other_jid: str | None = None,
     ) -> MessagePage:
-        """List what Evolution stored, of one chat or of all, newest first.
+        """List the messages that Evolution stored, of one chat or of all, newest first.
 
-        A chat is found by the JID that its messages are stored under, so a person with a LID needs
-        two calls; `other_jid` is the second one. One id may have several records. An edited message
+        A chat is found by the JID under which its messages are stored, so a person with a LID needs
+        two calls; `other_jid` is the other JID. One id may have several records. An edited message
         has the time of its edit, a deleted one has no `message`. Raises AnswerTooLarge if a smaller
-        page may work; one of a single record may be as long as a media.
+        page may work; a page of a single record may be as long as media.
         """
         where: dict[str, Any] = {}
         if key := _given(remoteJid=jid, id=wa_id, remoteJidAlt=other_jid):
             where["key"] = key
         if since is not None or until is not None:
-            # Evolution applies the range only if it has both ends.
+            # Evolution ignores a range with only one end.
             where["messageTimestamp"] = {
                 "gte": _moment(since or _EARLIEST),
                 "lte": _moment(until or _LATEST),
@@ -154,10 +154,10 @@ class EvolutionClient(Exchange):
     async def media(
         self, instance: Instance, wa_id: str, most: int, *, to_mp4: bool = False
     ) -> StoredMedia:
-        """Return the media of a stored message; one of more than `most` bytes is AnswerTooLarge.
+        """Return the media of a stored message. Raises AnswerTooLarge if it has over `most` bytes.
 
-        `to_mp4` converts a voice note. An error that Evolution throws is no sign that it is away:
-        the media is gone, or this channel keeps none.
+        `to_mp4` converts a voice note. An error from Evolution does not mean that it is away: the
+        media is gone, or this channel keeps none.
         """
         asked = {"message": {"key": {"id": wa_id}}, "convertToMp4": to_mp4}
         longest = LONGEST_WORD + (most + 2) // 3 * 4
@@ -193,7 +193,7 @@ class EvolutionClient(Exchange):
         headers: Mapping[str, str],
         events: Sequence[str] = SUBSCRIBED_EVENTS,
     ) -> None:
-        """Make Evolution post these events there. The flat body of 1.x would get a 400."""
+        """Make Evolution post these events to the URL. The flat body of 1.x would get a 400."""
         webhook = {
             "enabled": True,
             "url": url,
@@ -256,7 +256,7 @@ def _media_of(answer: bytes, most: int) -> StoredMedia:
 
 
 def _id_in(answer: bytes) -> str | None:
-    """Return the id of a record that is too large to be read: its key comes first."""
+    """Return the id of a record that is too large to be read, from its key, which comes first."""
     found = _KEY.search(answer[:_IN_FRONT])
     return found["id"].decode() if found else None
 
@@ -271,6 +271,6 @@ def _moment(time: datetime) -> str:
 
 
 def _objects(value: Any, most: int) -> Sequence[Mapping[str, Any]]:
-    """Return the records of a list; an unreadable one is dropped, and affects no other."""
+    """Return the records of a list; an unreadable record is left out."""
     records = value[:most] if isinstance(value, list) else []
     return [item for item in records if isinstance(item, Mapping) and not too_deep(item, DEEPEST)]

@@ -1,19 +1,19 @@
-"""What it means when a call of Evolution API fails.
+"""What the failures of calls to Evolution API mean.
 
-Evolution answers errors as `{status, error, response: {message}}`, the message being a string, a
+Evolution's errors have the form `{status, error, response: {message}}`; the message is a string, a
 list, nested lists or objects. On the Cloud channel an error of Meta's Graph API comes as HTTP 201
-without a `key`. Some permanent-looking statuses are transient (400 "Connection Closed"), and after
-a time-out nobody knows: for a send, that is a case of its own.
+without a `key`. Some statuses look permanent and are transient (400 "Connection Closed"). After a
+time-out the result is unknown: a send is then in doubt.
 
-Where a send fails says whether it can have left, as Evolution's source (2.3.6) shows:
+The form of a failed send's answer shows whether the message may have left (Evolution's source,
+2.3.6):
 
-- what it refuses by itself comes as a sentence or as a list of them: nothing was sent;
-- what goes wrong while it sends, it catches and answers as 400 with the error's name in front
-  (`Error: Timed Out`, `TypeError: …`, `PrismaClient…`). The phone may have the message: it is
-  stored, and the answer made, only afterwards. On the Cloud channel a TypeError is what is left of
-  a request to Meta without an answer;
-- what goes wrong while it gets the media ready comes with the status of the media's own server, or
-  as 500: nothing was sent.
+- Evolution's own refusal is a sentence or a list of sentences: nothing was sent.
+- An error while it sends is a 400 whose text begins with the error's name (`Error: Timed Out`,
+  `TypeError: …`, `PrismaClient…`). The phone may have the message, because Evolution stores it and
+  makes the answer only after that. On the Cloud channel a TypeError means that Meta did not answer.
+- An error while it prepares the media has the status of the media's own server, or 500: nothing was
+  sent.
 """
 
 import math
@@ -31,32 +31,32 @@ from router.whatsapp.clean import clean
 from router.whatsapp.depth import too_deep
 
 # Meta's error codes that mean "try later": throttling, outages, temporary blocks. From the page
-# "Error codes" of the WhatsApp Cloud API's documentation. Every other code of a send is for good.
+# "Error codes" of the WhatsApp Cloud API's documentation. All other codes of a send are permanent.
 _GRAPH_TRANSIENT = frozenset(
     {1, 2, 4, 80007, 130429, 131000, 131016, 131048, 131056, 131057, 133004}
 )
-# Those of what the message is (a parameter, its type, its media), not of who writes to whom.
+# Codes about the message (a parameter, its type, its media), not about its sender or receiver.
 _GRAPH_OF_MESSAGE = frozenset({100, 131008, 131009, 131051, 131053})
-# What Evolution, or a proxy before it, refuses of what is posted: too large, not of this kind.
+# Statuses by which Evolution, or a proxy before it, refuses the body: too large, or a wrong type.
 _OF_MESSAGE = frozenset({413, 415, 422})
-# The line to WhatsApp is down: Baileys says so before it writes anything.
+# The line to WhatsApp is down. Baileys reports this before it sends anything.
 _CLOSED = ("connection closed", "connection lost", "not connected", "stream errored")
-# An error that was thrown while Evolution worked, by its name: no refusal.
+# The name of an error that was thrown while Evolution worked: not a refusal.
 _THROWN = re.compile(r"\b\w*Error: |\bTimed Out\b|prisma|Cannot read propert", re.IGNORECASE)
-# What WhatsApp refuses when it is asked about the recipient, before anything is sent.
+# WhatsApp's refusals when it is asked about the recipient, before anything is sent.
 _WHATSAPP_REFUSES = ("error: forbidden", "error: item-not-found", "error: not-acceptable")
-# Baileys reads it of the quoted message, before anything is sent.
+# Baileys reads this from the quoted message, before anything is sent.
 _NO_QUOTE = "(reading 'fromMe')"
 _NOBODY = "is not on WhatsApp"
-# The media's server answered so, and Evolution passes the status on as its own.
+# The status of the media's server, which Evolution passes on as its own.
 _MEDIA_STATUS = re.compile(r"Request failed with status code (\d{3})")
 _MEDIA_TRANSIENT = frozenset({408, 425, 429})
 _MEDIA_UNUSABLE = (
     *("unsupported image format", "Failed to fetch stream from"),
-    "File or buffer is undefined",  # a channel that takes voices as uploaded files alone
+    "File or buffer is undefined",  # a channel that accepts voice messages only as uploads
 )
-# Where the media, or Meta's place for it, cannot be reached. An object for a text is what Evolution
-# makes of Meta's refusal of an upload, whose reason it swallows.
+# The media, or Meta's server for uploads, cannot be reached. Evolution writes an object instead of
+# a text if Meta refuses an upload, and drops the reason.
 _MEDIA_AWAY = (
     *("fetch failed", "ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "ETIMEDOUT", "ECONNRESET"),
     *("(reading 'data')", "[object Object]"),
@@ -65,42 +65,42 @@ _WITHOUT_MEDIA = ("sendText", "sendReaction", "sendLocation", "sendContact", "se
 _LONGEST_SAID = 2000  # characters of an error that are kept
 _LONGEST_ID = 500  # characters of a message's id; the Cloud API's have some 70
 DEEPEST = 200
-"""Objects and lists inside each other; a quote of a quote has some 20."""
+"""Nested objects and lists; a quote of a quote has some 20."""
 MOST_OF_A_WORD = 20_000
-"""Values of an answer that only says what became of a call: a thumbnail is one for each byte."""
+"""Values in an answer about a call's result; a thumbnail has one for each byte."""
 REPEATS = 3
-"""Times that the answer to a send may repeat it: on the Cloud channel a media stands in it, with
-webhookBase64 twice; an error of Evolution's database shows all that was to be stored."""
-# Meta repeats a malformed access token in its error.
+"""How often the answer to a send may repeat the request. On the Cloud channel it contains the media
+(twice with webhookBase64); an error of Evolution's database shows all that was to be stored."""
+# Meta's error quotes a malformed access token.
 _META_TOKEN = re.compile(r"\bEAA\w{8,}")
 
 
 class EvolutionError(Exception):
-    """A call of Evolution did not do what it was made for; the text says what Evolution said."""
+    """A call of Evolution failed; the text contains what Evolution said."""
 
 
 class EvolutionRefused(EvolutionError):
-    """It will not work however often it is tried: a bad key, no such instance, no such number."""
+    """A retry does not help: a bad key, no such instance, no such number."""
 
 
 class NotOnWhatsApp(EvolutionRefused):
-    """Nobody has WhatsApp at this number."""
+    """The number is not on WhatsApp."""
 
 
 class MessageRefused(EvolutionRefused):
-    """This message is refused for what it is, however often it is tried; another one may pass."""
+    """This message is refused because of its content; another message may pass."""
 
 
 class MediaRefused(MessageRefused):
-    """The media of a send cannot be used: its URL does not give it, or it is not what it claims."""
+    """The media of a send cannot be used: the URL does not give it, or its type is wrong."""
 
 
 class AddressNotAllowed(EvolutionRefused):
-    """The server's URL leads to where no tenant's URL may: nothing was sent there."""
+    """The server's URL leads to an address that tenants may not use; nothing was sent there."""
 
 
 class EvolutionAway(EvolutionError):
-    """It did certainly not happen, and may work later. `retry_after` in seconds, if it was said."""
+    """The call had certainly no effect, and may work later. `retry_after` in seconds, if given."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -108,14 +108,14 @@ class EvolutionAway(EvolutionError):
 
 
 class MediaAway(EvolutionAway):
-    """The media of a send cannot be had now, or be handed on; a message without it may pass."""
+    """The media of a send cannot be fetched or uploaded now; a message without media may work."""
 
 
 class AnswerTooLarge(EvolutionAway):
-    """The answer is longer, or has more values, than is read: it may be asked for in parts.
+    """The answer is too long, or has too many values; the caller may ask for smaller parts.
 
-    `wa_id` names the one message that it was about, where that can be seen; `weight` tells what it
-    took all the same, as a page's does.
+    `wa_id` is the id of the only message in it, if that can be read; `weight` is what reading it
+    has cost, like a page's.
     """
 
     wa_id: str | None = None
@@ -123,11 +123,11 @@ class AnswerTooLarge(EvolutionAway):
 
 
 class SendInDoubt(EvolutionError):
-    """A send may have reached the phone: its answer was lost, or makes no sense."""
+    """A send may have reached the phone: its answer was lost, or is not understood."""
 
 
 def judge_answer(response: httpx.Response, *, is_send: bool) -> EvolutionError | None:
-    """Return what a finished answer means as an error, or None where it is none."""
+    """Return the error that a complete answer means, or None if it is a success."""
     status = response.status_code
     if 200 <= status < 300 and not is_send:
         return None
@@ -153,14 +153,14 @@ def judge_answer(response: httpx.Response, *, is_send: bool) -> EvolutionError |
 
 
 def judge_failure(error: httpx.RequestError, *, is_send: bool) -> EvolutionError:
-    """Return what it means that no whole answer came."""
+    """Return the error if no complete answer arrived."""
     what = f"{type(error).__name__} {error}".strip()
     match error:
         case AddressRefused():
             return AddressNotAllowed(f"the server's URL is not allowed: {error}")
         case httpx.UnsupportedProtocol():
             return EvolutionRefused(f"the server's URL is not right: {error}")
-        case httpx.LocalProtocolError():  # it quotes the header that it would not write
+        case httpx.LocalProtocolError():  # its text may quote the header with the key
             return EvolutionRefused("the request cannot be written: is the key right?")
         case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
             return EvolutionAway(what)
@@ -185,11 +185,11 @@ def _judge_bad_request(said: str, *, is_send: bool) -> EvolutionError:
 
 
 def _judge_media(status: int, said: str) -> EvolutionError | None:
-    """Return what it means that the media was not ready to be sent, or None if it is not that."""
+    """Return the error if the media could not be prepared; None if the failure is another one."""
     if status in (400, 500) and any(words in said for words in _MEDIA_UNUSABLE):
-        return MediaRefused(f"the media is of no use: {said}")
+        return MediaRefused(f"the media cannot be used: {said}")
     if status == 400 and _THROWN.search(said):
-        return None  # such as a transcription that failed: the message is sent by then
+        return None  # for example, a transcription failed: the message was sent before that
     if found := _MEDIA_STATUS.search(said):
         answered = int(found[1])
         text = f"the media's URL answered with an error: {said}"
@@ -197,7 +197,7 @@ def _judge_media(status: int, said: str) -> EvolutionError | None:
             return MediaAway(text)
         return MediaRefused(text)
     if status == 500 and any(words in said for words in _MEDIA_AWAY):
-        return MediaAway(f"the media cannot be fetched, or not be handed to Meta: {said}")
+        return MediaAway(f"the media cannot be fetched, or not uploaded to Meta: {said}")
     return None
 
 
@@ -206,7 +206,7 @@ def _has_no_media(request: httpx.Request) -> bool:
 
 
 def _of_no_media(judged: EvolutionError, said: str) -> EvolutionError:
-    """Return what such words mean of a text: what Evolution itself asks is away, or refuses."""
+    """Return what such an error means without media: a service of Evolution is away or refuses."""
     return EvolutionAway(said) if isinstance(judged, EvolutionAway) else EvolutionRefused(said)
 
 
@@ -227,7 +227,7 @@ def _judge_sent(body: Any, said: str) -> EvolutionError | None:
 
 
 def _said(body: Any) -> str:
-    """Flatten Evolution's nested messages into one readable sentence."""
+    """Join Evolution's nested messages into one readable sentence."""
     match body:
         case {"response": {"message": message}}:
             return _said(message)
@@ -248,7 +248,7 @@ def _said(body: Any) -> str:
 def _without_secrets(said: str, response: httpx.Response) -> str:
     if key := response.request.headers.get("apikey"):
         said = said.replace(key, "…")
-    return clean(_META_TOKEN.sub("…", said))  # it is going to be stored
+    return clean(_META_TOKEN.sub("…", said))  # cleaned, because it will be stored
 
 
 def _masked(number: str) -> str:
@@ -256,14 +256,14 @@ def _masked(number: str) -> str:
 
 
 def most_values(response: httpx.Response) -> int:
-    """Return how many values may be read of the answer to a send, which may repeat it."""
+    """Return how many values the answer to a send may have, because it may repeat the request."""
     if count_values(response.content) <= MOST_OF_A_WORD:
-        return MOST_OF_A_WORD  # to count those of a large request takes long
+        return MOST_OF_A_WORD  # counting the values of a large request takes long
     return MOST_OF_A_WORD + REPEATS * count_values(response.request.content)
 
 
 def _json(response: httpx.Response, *, is_send: bool) -> tuple[Any, bool]:
-    """Return what the answer says, and whether it is JSON that is too large or deep to be read."""
+    """Return the answer's JSON, and whether it is JSON that is too large or deep to be read."""
     try:
         most = most_values(response) if is_send else MOST_OF_A_WORD
         body = read_json(response.content, most=most)

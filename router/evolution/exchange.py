@@ -29,14 +29,14 @@ from router.outbound.answers import (
 from router.outbound.client import for_tenant
 
 LONGEST_WORD = 512 * 1024
-"""Bytes of an answer that only says what became of a call. An answer costs as long to unpack as it
-is, and a server that means harm sends one with every call; the longest of Evolution's own has a QR
-code or repeats a quoted message with its thumbnail, less than a tenth of this."""
+"""Bytes of an answer about a call's result. Unpacking a long answer takes long, and a hostile
+server may send one for every call. Evolution's longest answers contain a QR code, or a quoted
+message with its thumbnail: less than a tenth of this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One WhatsApp number at one Evolution server; the key is the instance's or the global one."""
+    """One WhatsApp number on one Evolution server; the key is the instance's or the global one."""
 
     server_url: str
     api_key: SecretStr
@@ -92,7 +92,7 @@ def request_for(
     path: str,
     body: Mapping[str, Any] | None,
 ) -> httpx.Request:
-    """Return a request for the tenant. Raises EvolutionRefused where none can be made."""
+    """Return a request for the tenant. Raises EvolutionRefused if it cannot be made."""
     url = f"{instance.server_url.rstrip('/')}/{path}/{quote(instance.name, safe='')}"
     key = instance.api_key.get_secret_value()
     if not (key.isascii() and key.isprintable()):

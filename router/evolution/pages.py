@@ -1,7 +1,7 @@
-"""Reads the pages of what Evolution stored, fewer records at a time if they are heavy.
+"""Reads Evolution's stored messages page by page, with fewer records per page if they are large.
 
-A record may contain a media (the Cloud channel's whole in base64, a thumbnail as a value for each
-byte), so a page of an honest Evolution can be longer than a response may be.
+A record may contain media (on the Cloud channel all of it in base64; a thumbnail with one value for
+each byte), so even a normal Evolution's page may be longer than a response may be.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from router.evolution.client import MessagePage
 from router.evolution.errors import AnswerTooLarge
 
-# Each divides the one before: whatever is behind us is a number of whole pages of a smaller size.
+# Each size divides the previous one, so the records read so far are whole pages of any smaller
+# size.
 SIZES = (100, 50, 25, 5, 1)
 Find = Callable[[int, int], Awaitable[MessagePage]]
-"""Returns the page of that number and size. Raises AnswerTooLarge if that is too much."""
+"""Returns the page with this number and size. Raises AnswerTooLarge if it is too large."""
 
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """A record that is too large to be read even alone.
+    """A record that is too large even on a page of its own.
 
-    `place` counts from the newest on; `wa_id` is its message's id, if that can be seen.
+    `place` counts from the newest record; `wa_id` is its message's id, if it can be read.
     """
 
     place: int
@@ -29,10 +30,10 @@ class PassedOver:
 
 
 class Pages:
-    """How far the records have been read, newest first.
+    """The progress of reading the records, newest first.
 
-    `turned` records have been read, `passed_over` are those of them that are unreadable; `asked` is
-    the number of calls, and `in_vain` the weight of responses that were too large.
+    `turned` is the number of records read, `passed_over` are the unreadable ones among them;
+    `asked` is the number of calls, and `in_vain` the weight of responses that were too large.
     """
 
     def __init__(self, find: Find) -> None:

@@ -1,4 +1,4 @@
-"""Evolution's sends and what it shows on the phone: only for `router.sending`."""
+"""Evolution's calls that send messages or show presence; only for `router.sending`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from router.outbound.answers import read_beside_the_loop
 from router.outbound.bounds import LONGEST_ANSWER
 from router.whatsapp.clean import as_text
 
-_LONGEST_NAME = 200  # characters of a JID or a state; longer ones are none
+_LONGEST_NAME = 200  # characters of a JID or a state; longer ones are ignored
 _METHOD_MISSING = "method not available"
 
 
@@ -34,7 +34,7 @@ class SentMessage:
 
 
 class EvolutionSends(Exchange):
-    """Sends over a shared HTTP client, whose timeout is that of a send.
+    """Sends over a shared HTTP client, whose timeout is the limit of a send.
 
     Every method raises EvolutionRefused or EvolutionAway; `send` also SendInDoubt.
     """
@@ -46,11 +46,11 @@ class EvolutionSends(Exchange):
         body: Mapping[str, Any],
         seconds: float | None = None,
     ) -> SentMessage:
-        """Send anything that Evolution sends: `message/sendText`, …; `body` has the number.
+        """Send by any path of Evolution: `message/sendText`, …; `body` has the number.
 
-        Done only if Evolution gives the message's id (`key.id`). From 2.4 on it takes the one that
-        `body` asks for as `messageId`; before, and on other channels than Baileys, it makes its
-        own. `seconds` is how long all of it may take, where that is not the client's own time-out.
+        It is a success only if the answer has the message's id (`key.id`). From 2.4 on, Evolution
+        uses the `messageId` of `body`; older versions, and channels other than Baileys, make their
+        own id. `seconds` limits the whole exchange, if it differs from the client's time-out.
         """
         sent = await self._post(instance, path, body, seconds)
         return await read_beside_the_loop(sent.content, partial(_sent_message, sent, body))
@@ -58,7 +58,7 @@ class EvolutionSends(Exchange):
     async def send_presence(
         self, instance: Instance, number: str, *, presence: str = "composing", delay_ms: int = 1000
     ) -> bool:
-        """Show "typing…" for this long; Evolution answers afterwards. False: it cannot."""
+        """Show "typing…" for this long; Evolution answers after that. False: not supported."""
         return await self._try(
             instance,
             "chat/sendPresence",
@@ -66,7 +66,7 @@ class EvolutionSends(Exchange):
         )
 
     async def mark_read(self, instance: Instance, jid: str, wa_ids: Sequence[str]) -> bool:
-        """Mark messages as read. False: the channel cannot. Evolution skips a LID."""
+        """Mark messages as read. False: the channel does not support it. Evolution skips LIDs."""
         keys = [{"remoteJid": jid, "fromMe": False, "id": wa_id} for wa_id in wa_ids]
         return await self._try(instance, "chat/markMessageAsRead", {"readMessages": keys})
 
@@ -82,7 +82,7 @@ class EvolutionSends(Exchange):
     async def _post(
         self, instance: Instance, path: str, body: Mapping[str, Any], seconds: float | None
     ) -> httpx.Response:
-        """Post a send. Its response may repeat it, but little of a media in it is kept."""
+        """Post a send. The response may repeat the media, of which only a little is kept."""
         request = request_for(self._http, instance, "POST", path, body)
         request.extensions["longest"] = LONGEST_WORD + REPEATS * len(request.content)
         request.extensions["kept"] = LONGEST_ANSWER
@@ -94,7 +94,7 @@ class EvolutionSends(Exchange):
 
 def _sent_message(sent: httpx.Response, body: Mapping[str, Any]) -> SentMessage:
     answer = object_in(read_answer(sent.content, most=most_values(sent), is_send=True))
-    key = object_in(answer.get("key"))  # judged: it is there, with an id
+    key = object_in(answer.get("key"))  # judge_answer has checked that it has an id
     return SentMessage(
         wa_id=as_text(key.get("id")),
         remote_jid=as_text(key.get("remoteJid"))[:_LONGEST_NAME] or str(body["number"]),

@@ -1,1 +1,1 @@
-"""Changes, reported at once to those who follow them: ids and kinds, as server-sent events."""
+"""Reports changes to followers at once, as server-sent events with ids and kinds."""

@@ -1,8 +1,8 @@
-"""Changes as server-sent events, in the same bytes for all followers of a tenant. Pure.
+"""Writes changes as server-sent events, the same bytes for all followers of a tenant. Pure.
 
-A change says which session and turn, and of what kind; never anybody's words. The last event of
-several that were read together has the position as its id: a client that returns with that
-(`Last-Event-ID`) gets everything that came after, and may get some of it twice.
+A change names the session, the turn and the kind; it never contains text of messages. If several
+changes are read together, the last event has the position as its id. A client that reconnects with
+that id (`Last-Event-ID`) gets everything that came after it, and may get some changes twice.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from router.state.calls.changes import Change
 
 RETRY_MS = 1000
 BEAT = b": still here\n\n"
-"""Says nothing; it keeps proxies from closing the connection as dead."""
+"""An empty event, so that proxies do not close the connection as idle."""
 
 
 def changes_as_events(changes: Sequence[Change], position: str) -> bytes:
-    """Return these changes of one tenant; nothing for none."""
+    """Return these changes of one tenant as events; no bytes if there are none."""
     if not changes:
         return b""
     *before, last = (_event(change) for change in changes)
@@ -25,17 +25,17 @@ def changes_as_events(changes: Sequence[Change], position: str) -> bytes:
 
 
 def ready(position: str) -> bytes:
-    """Say that from here on nothing is missed: what is read now is as new as what comes."""
+    """Return the event which says that from now on nothing is missed: the client may read now."""
     return f"retry: {RETRY_MS}\nevent: ready\ndata: {{}}\n".encode() + _id(position)
 
 
 def reset(position: str) -> bytes:
-    """Say that something may have been missed: the client must read everything again."""
+    """Return the event which says that changes may be missing: the client must read all again."""
     return b"event: reset\ndata: {}\n" + _id(position)
 
 
 def end(reason: str) -> bytes:
-    """Say why the stream ends."""
+    """Return the event which says why the stream ends."""
     return b"event: end\ndata: " + orjson.dumps({"reason": reason}) + b"\n\n"
 
 

@@ -1,11 +1,11 @@
-"""The one reader of changes of a router, for all followers: it reads once, and tells each.
+"""Reads a router's changes once for all followers, and sends them to each.
 
-It reads only while somebody follows. It is woken by this router's own calls of the state, and by
-other routers if they can be heard (NOTIFY). It finds everything else, and what comes over
-PostgREST, by a look each half second. If routers cannot hear one another, their messages are among
-the changes, and are read with them (`neighbours`). However much happens, it reads four times a
-second: changes that came together are told together, so a thousand followers cost a thousand writes
-each time.
+It reads only while there are followers. It is woken by this router's own calls of the state, and by
+other routers' notifications (NOTIFY), if it can listen. All other changes, and those over
+PostgREST, are found by polling each half second. If routers cannot listen, their messages to one
+another are rows among the changes, and are read with them (`neighbours`). It reads at most four
+times a second, and sends changes that were read together in one piece: a thousand followers cost a
+thousand writes each time.
 """
 
 import asyncio
@@ -29,22 +29,22 @@ from router.state.calls.changes import (
 )
 from router.state.database import Database
 
-_APART = 0.25  # seconds between two looks, at least
-_POLL = 0.5  # and at most, while somebody looks
+_APART = 0.25  # minimum seconds between two reads
+_POLL = 0.5  # maximum seconds, while there are followers
 _IDLE = 60.0
 _AFTER_A_FAULT = 2.0
 _BETWEEN_BEATS = 15.0
-_BETWEEN_SAYING_SO = 10.0  # that somebody looks here
-_BELIEVED = 25.0  # seconds that somebody looks elsewhere, once that was heard
-_JOINING = 15.0  # seconds until a follower's first look must have been made
+_BETWEEN_SAYING_SO = 10.0  # seconds between two messages that this router has followers
+_BELIEVED = 25.0  # seconds for which such a message of another router is valid
+_JOINING = 15.0  # seconds until the first read for a new follower must be done
 
 
 class FeedAway(DatabaseAway):
-    """Changes cannot be told now: they could not be read, or the router stops."""
+    """Changes cannot be reported now: they could not be read, or the router stops."""
 
 
 class Feed:
-    """Reads changes, and tells the followers."""
+    """Reads changes, and sends them to the followers."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Feed:
         neighbours: Neighbours | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`name` is this router's. `neighbours`: used if routers cannot hear one another."""
+        """`name` is this router's. `neighbours` is used if routers cannot listen."""
         self._database = database
         self._neighbours = neighbours
         self._clock = clock
@@ -72,12 +72,12 @@ class Feed:
         """All followers."""
         return [each for those in self._followers.values() for each in those]
 
-    # --- who looks
+    # --- followers
 
     async def join(self, look: Look) -> Follower:
-        """Add a follower: it is told everything that changes from the end of this call on.
+        """Add a follower: it gets all changes that happen after this call.
 
-        Raises FeedAway. Whoever joins must leave.
+        Raises FeedAway. The caller must call `leave` at the end.
         """
         follower = Follower(look)
         if self._loop.is_stopping:
@@ -95,7 +95,7 @@ class Feed:
         return follower
 
     def leave(self, follower: Follower) -> None:
-        """Tell it nothing more."""
+        """Remove the follower."""
         those = self._followers.get(follower.look.tenant_id)
         if those is not None:
             those.discard(follower)
@@ -103,15 +103,15 @@ class Feed:
                 del self._followers[follower.look.tenant_id]
 
     def sign_out(self, sign_in: str) -> None:
-        """End the streams of a browser that has signed out."""
+        """End the streams of a browser that signed out."""
         for follower in self.followers:
             if follower.look.sign_in == sign_in:
                 follower.end("signed_out")
 
-    # --- what wakes it
+    # --- what wakes the feed
 
     def changed(self) -> None:
-        """This router's own call may have changed something."""
+        """Read soon: a call of this router may have changed something."""
         others = self._clock() < self._others_until
         if others:
             self._may_have_changed = True
@@ -119,7 +119,7 @@ class Feed:
             self._loop.wake()
 
     def hear(self, said: str) -> None:
-        """Another router says something, or this one hears itself."""
+        """Handle a notification of another router, or of this one."""
         says, _, by = said.partition(" ")
         if by == self._me:
             return
@@ -131,7 +131,7 @@ class Feed:
     # --- the loop
 
     async def run(self) -> None:
-        """Read and tell until `stop`."""
+        """Read and send until `stop`."""
         await self._loop.run()
 
     def stop(self) -> None:
@@ -141,7 +141,7 @@ class Feed:
             follower.end("stopping")
 
     async def step(self) -> float:
-        """Look once. Returns the seconds until the next look."""
+        """Read once. Return the seconds until the next read."""
         if (wait := self._looked_at + _APART - self._clock()) > 0:
             await asyncio.sleep(wait)
         self._looked_at = self._clock()
@@ -191,7 +191,7 @@ class Feed:
             self._tell_each(those, piece, read.position)
 
     def _tell_lost(self, known: set[Follower], position: str) -> None:
-        """Tell all to read everything again; a browser also sends its sign-in again."""
+        """Make all clients read everything again; browsers must also send their sign-in again."""
         if self._neighbours is not None:
             self._neighbours.miss()
         for each in known:

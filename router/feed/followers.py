@@ -1,7 +1,7 @@
-"""The followers of a tenant, and what they are told until they leave or lose their rights.
+"""The followers of a tenant, and the queue of what each is sent.
 
-A follower that does not read delays nobody and costs little memory: when too much waits for it,
-that is dropped, and it is told to come back and read everything again.
+A follower that does not read delays no other and costs little memory: when too much waits for it,
+the queue is dropped, and the client is told to reconnect and read everything again.
 """
 
 import asyncio
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from router.feed import events
 
 MOST_WAITING = 40
-"""Pieces that may wait for one: of ten seconds, if something happens all the time."""
+"""Pieces that may wait for one follower: those of ten seconds, if changes come all the time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """Who follows which tenant.
 
-    `claim` is the caller as SQL knows it. `ends_at` is when its token or sign-in ends, as seconds
-    since 1970; `sign_in` identifies the sign-in of its browser.
+    `claim` is the caller for SQL. `ends_at` is when its token or sign-in expires, in seconds since
+    1970; `sign_in` identifies the sign-in of its browser.
     """
 
     tenant_id: int
@@ -35,21 +35,21 @@ class Follower:
     def __init__(self, look: Look) -> None:
         self.look = look
         self.joined = asyncio.Event()
-        """Set when the first look at the changes was made that is for this follower, too."""
+        """Set when changes were read for the first time since the follower joined."""
         self.is_over = False
         self._waiting: deque[bytes] = deque()
         self._woken = asyncio.Event()
         self._then: list[Callable[[], None]] = []
 
     def when_over(self, then: Callable[[], None]) -> None:
-        """Call `then` as soon as nothing more is to come."""
+        """Call `then` as soon as the stream is over."""
         if self.is_over:
             then()
         else:
             self._then.append(then)
 
     def tell(self, piece: bytes, position: str) -> None:
-        """Queue this for it; `position` is the position after it. Never waits."""
+        """Queue a piece; `position` is the position after it. Never waits."""
         if self.is_over:
             return
         if len(self._waiting) < MOST_WAITING:
@@ -60,7 +60,7 @@ class Follower:
             self.end("too_slow", events.reset(position))
 
     def end(self, reason: str, before: bytes = b"") -> None:
-        """Tell it what waits, and why nothing more comes."""
+        """Send what is queued, then the reason why the stream ends."""
         if not self.is_over:
             self._waiting.append(before + events.end(reason))
             self.is_over = True
@@ -70,7 +70,7 @@ class Follower:
                 each()
 
     async def told(self) -> AsyncIterator[bytes]:
-        """Give what is queued, as it comes, until it is over."""
+        """Yield the queued pieces as they come, until the stream is over."""
         while True:
             while self._waiting:
                 yield self._waiting.popleft()

@@ -1,7 +1,7 @@
-"""A new follower of a tenant: its place, what it missed, and what comes, as a response.
+"""The response to a new follower: it takes a place, gets what it missed, then what changes.
 
-One that stops reading, or loses its rights, has some seconds to read what it is still told. Then
-its connection is cut, so that it keeps no place of others, and no server from stopping.
+A follower that stops reading, or loses its rights, has some seconds to read the rest. Then its
+connection is cut, so that it does not keep a place or delay the server's shutdown.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from router.sharing.shares import TENANT
 from router.state.calls.changes import Followed
 
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-_STANDS_STILL: Final = 20.0  # seconds that a piece may take to go on its way
-_LAST_WORDS: Final = 5.0  # and all that was still to be told, when it is over
+_STANDS_STILL: Final = 20.0  # seconds that sending one piece may take
+_LAST_WORDS: Final = 5.0  # seconds for the rest, when the stream is over
 
 
 class EventStream(StreamingResponse):
-    """Events until they end; then, however that comes, `ended` is called."""
+    """A response of events; when it ends, for any reason, `ended` is called."""
 
     media_type = "text/event-stream"
 
@@ -37,10 +37,10 @@ class EventStream(StreamingResponse):
         self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the events to one that reads them."""
+        """Send the events, as long as the client reads them."""
         loop = asyncio.get_running_loop()
         if can_cut(scope):
-            self.headers["Connection"] = "close"  # so nothing else comes by it, and it may be cut
+            self.headers["Connection"] = "close"  # no other call uses it, so it may be cut
 
         async def sent(message: Message) -> None:
             late = loop.call_later(_STANDS_STILL, self._follower.end, "too_slow")
@@ -53,7 +53,7 @@ class EventStream(StreamingResponse):
             async with asyncio.timeout(None) as bound:
                 self._follower.when_over(lambda: bound.reschedule(loop.time() + _LAST_WORDS))
                 await super().__call__(scope, receive, sent)
-            loop.call_later(_LAST_WORDS, cut, scope)  # the server would wait for it to be read
+            loop.call_later(_LAST_WORDS, cut, scope)  # the server would wait until it is read
         except TimeoutError:
             await cut_and_see(scope, receive)
         finally:
@@ -67,7 +67,7 @@ async def follow(
 
     Raises TooManyOfThese, FeedAway, and what `read` raises.
     """
-    await read()  # who has no right takes no place, and nothing is looked at for it
+    await read()  # first, so that a caller without the right takes no place and starts no reading
     with ExitStack() as stack:
         _take_place(stack, streams, look)
         follower = await streams.feed.join(look)
@@ -89,7 +89,7 @@ def _take_place(stack: ExitStack, streams: Streams, look: Look) -> None:
 
 
 async def _told(follower: Follower, began: Followed) -> AsyncIterator[bytes]:
-    """Give what was missed, and then what comes."""
+    """Yield what was missed, then what changes."""
     if began.lost:
         yield events.ready(began.position) + events.reset(began.position)
     else:

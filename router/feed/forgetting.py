@@ -1,4 +1,4 @@
-"""Changes are kept for minutes: every router deletes older ones, whether anybody follows or not."""
+"""Deletes changes after some minutes, in every router, even if there are no followers."""
 
 from router.running.loops import Loop
 from router.state.calls.changes import forget_changes
@@ -20,10 +20,10 @@ class Forgetting:
         await self._loop.run()
 
     def stop(self) -> None:
-        """Delete no more."""
+        """Stop deleting."""
         self._loop.stop()
 
     async def step(self) -> float:
-        """Delete some. Returns the seconds until the next time."""
+        """Delete some changes. Return the seconds until the next time."""
         forgotten = await forget_changes(self._database)
         return _AT_ONCE_MORE if forgotten.more else _APART

@@ -1,8 +1,8 @@
-"""Routers that cannot listen find one another through the table of changes.
+"""Lets routers that cannot listen to the database find one another through the table of changes.
 
-Each announces itself there, and calls there when it is full. So that a lone router costs the
-database next to nothing, it looks for calls often only if it knows of another one: for a minute
-after its own start, and as long as others keep announcing themselves.
+Each router announces itself there, and writes a call there when it is full. A router looks for
+calls often only if it knows of another router: for a minute after its own start, and as long as
+others keep announcing themselves. So a lone router costs the database almost nothing.
 """
 
 from collections.abc import Callable
@@ -11,15 +11,15 @@ from typing import Final
 from router.state.calls.changes import Change, GreetRouters, greet_routers
 from router.state.database import Database
 
-OFTEN: Final = 1.0  # seconds between two looks, where another router is
+OFTEN: Final = 1.0  # seconds between two looks, if there is another router
 ALONE: Final = 30.0
 _BETWEEN_GREETINGS = 240.0
-_BELIEVED = 500.0  # that another is here, since it said so
-_NEW = 60.0  # for so long it is not known whether another is here
+_BELIEVED = 500.0  # seconds for which another router's announcement is valid
+_NEW = 60.0  # seconds after its start in which a router cannot know whether there are others
 
 
 class Neighbours:
-    """What a router that cannot listen knows of others. `called` is for turns."""
+    """What a router that cannot listen knows of others. `called`: another router is full."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Neighbours:
 
     @property
     def pace(self) -> float:
-        """How many seconds may pass until the next look for calls."""
+        """The seconds until the next look for calls."""
         return OFTEN if self._clock() < self._until else ALONE
 
     async def greet(self) -> None:
@@ -49,10 +49,10 @@ class Neighbours:
             self._greets_at = self._clock() + _BETWEEN_GREETINGS
 
     def hear(self, change: Change) -> None:
-        """Note what another router says among the changes."""
+        """Handle a message of another router among the changes."""
         if change.router is None or change.router == self._name:
             return
-        if change.router not in self._known:  # it does not know of this one either
+        if change.router not in self._known:  # it does not know this router either
             self._known.add(change.router)
             self._greets_at = float("-inf")
         self._until = max(self._until, self._clock() + _BELIEVED)
@@ -60,5 +60,5 @@ class Neighbours:
             self._called()
 
     def miss(self) -> None:
-        """This router may have missed something."""
+        """Handle that changes may have been missed."""
         self._called()

@@ -1,4 +1,4 @@
-"""Makes what tells changes."""
+"""Makes the services that report changes."""
 
 import time
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from router.sharing.shares import Shares
 from router.state.entrances import Entrances
 
 OF_ONE_CALLER = 100
-"""Streams that one key or user may have open in a router."""
+"""The streams that one key or user may have open in a router."""
 
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """What endpoints need to open one. `places` are all there are, `of_caller` counts each's."""
+    """What endpoints need to open a stream. `places` limits all, `of_caller` each caller's."""
 
     feed: Feed
     rights: Rights
@@ -27,21 +27,21 @@ class Streams:
     of_caller: AtOnce
 
     def end(self) -> None:
-        """End all streams at once, and let nobody in."""
+        """End all streams at once, and accept no new ones."""
         self.feed.stop()
         self.rights.stop()
         self.forgetting.stop()
 
     async def stop(self) -> None:
-        """End them with everything else."""
+        """End the streams at shutdown."""
         self.end()
 
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """How this router hears of others: it recognises itself by `name`.
+    """How this router hears of others; it recognises its own messages by `name`.
 
-    `called`, if it cannot listen, is for turns, when another router is full.
+    `called` is used if it cannot listen: it is called when another router is full.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Hearing:
 
 
 def make_streams(entrances: Entrances, hearing: Hearing, connections: int) -> Streams:
-    """Return what tells changes of this state; half of all connections may be streams."""
+    """Return the streams of this state's changes; they may take half of all connections."""
     neighbours = None
     if not hearing.can_listen:
         neighbours = Neighbours(

@@ -1,7 +1,7 @@
-"""Whether followers still have their rights: checked every few seconds, once for all of them.
+"""Checks every few seconds, once for all followers, whether they still have their rights.
 
-A revoked key, a role that ends, an expired token or sign-in: the streams end within seconds. If
-nobody can check for long, they end, too.
+After a key is revoked, a role removed, or a token or sign-in has expired, the streams end within
+seconds. They also end if the check is impossible for some time.
 """
 
 import time
@@ -16,12 +16,12 @@ from router.state.calls.changes import MayFollow, may_follow
 from router.state.database import Database
 
 _APART = 3.0
-_BELIEVED = 20.0  # seconds that an answer holds
+_BELIEVED = 20.0  # seconds for which an answer is valid
 _AT_ONCE = 500
 
 
 class Rights:
-    """Ends streams of followers who have lost their rights."""
+    """Ends the streams of followers that have lost their rights."""
 
     def __init__(
         self, feed: Feed, database: Database, clock: Callable[[], float] = time.time
@@ -34,15 +34,15 @@ class Rights:
         self._loop = Loop(self.step, pause=_APART, failed="who may look could not be told")
 
     async def run(self) -> None:
-        """Ask until `stop`."""
+        """Check until `stop`."""
         await self._loop.run()
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop checking."""
         self._loop.stop()
 
     async def step(self) -> float:
-        """Ask once. Returns the seconds until the next time."""
+        """Check once. Return the seconds until the next time."""
         self._end_what_is_over()
         asked: dict[tuple[int, bytes], list[Follower]] = {}
         for each in self._feed.followers:

@@ -1,1 +1,1 @@
-"""Who calls, determined before the body is read; how often, how many, how large it may be."""
+"""Decides before a body is read who calls, how often, and how large the body may be."""

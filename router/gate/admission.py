@@ -1,9 +1,9 @@
-"""Who calls, and how much it may send: decided before a body is read.
+"""Decides before a body is read who calls, and how much they may send.
 
-First the caller is identified (credentials that only the database knows are looked up in turn, see
-`lookups.py`), then its rate is counted. A call without a valid credential goes on to its endpoint
-without its body, which is not needed to refuse it. A key or token that the database does not know
-is refused here, because the endpoint would look it up again.
+First the caller is identified (for credentials that only the database knows see `lookups.py`), then
+its call is counted. A call without a valid credential is passed to its endpoint without the body,
+which is not needed to refuse it. A key or token that the database does not know is refused here,
+because the endpoint would look it up again.
 """
 
 import re
@@ -39,9 +39,9 @@ from router.state.database import Database
 from router.state.entrances import on_behalf_of
 
 _FLOW = "flow"
-SHORT_FLOW = 65_536  # bytes of a flow's body that are read before its turn is looked at
+SHORT_FLOW = 65_536  # bytes of a flow's body that are read before its turn is checked
 STREAM = "/api/stream"
-"""Stays open, and has its own places: it takes none of those for calls, and no body."""
+"""The stream stays open, and has its own places: it needs no place for calls, and has no body."""
 _TENANTS = "/api/tenants/"
 _MESSAGES = re.compile(r"/api/sessions/[0-9]{1,20}/messages")
 _NUMBER: TypeAdapter[int] = TypeAdapter(int)
@@ -49,11 +49,11 @@ _NUMBER: TypeAdapter[int] = TypeAdapter(int)
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
-    """Calls a minute per caller and tenant; calls at once; bytes, depth and number of values.
+    """Limits: calls a minute per caller and tenant; calls at once; sizes of bodies.
 
-    `address_calls_per_minute` are for one caller over all tenants, and for everything that one
-    address sends without a valid credential. `flow_calls_per_minute` are for all flows of a tenant,
-    and `flow_bytes` for their requests that may carry media; `media_bytes` for callers' messages.
+    `address_calls_per_minute` is for one caller over all tenants, and for everything that one
+    address sends without a valid credential. `flow_calls_per_minute` is for all flows of a tenant,
+    `flow_bytes` for their requests that may contain media, and `media_bytes` for callers' messages.
     """
 
     calls_per_minute: int
@@ -69,9 +69,9 @@ class CallLimits:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The bodies of each kind. `short` are those of flows whose turns have not been checked yet.
+    """The bodies in memory, by kind. `short` are those of flows whose turns are not checked yet.
 
-    `messages` are of callers who write to contacts, and may carry media.
+    `messages` are those of callers who write to contacts; they may contain media.
     """
 
     calls: Bodies
@@ -81,7 +81,7 @@ class Memory:
 
 
 class Own(Enum):
-    """Callers that have places apart from all other calls."""
+    """Callers that have separate places."""
 
     REPORTS = "reports of flows"
     CRON = "cron"
@@ -89,18 +89,18 @@ class Own(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """The caller's name, and how its body may be read: whose share it uses, and how many bytes."""
+    """The caller's name, and how its body may be read: by whose share, and how many bytes."""
 
     caller: str
     bodies: Bodies
     sender: str
     most: int
-    place: "str | Own | None"  # by whose name it is counted; None: the endpoint counts
-    is_ours: bool = False  # it calls for the deployment
+    place: "str | Own | None"  # the holder that the call counts for; None: the endpoint counts it
+    is_ours: bool = False  # the caller acts for the deployment
 
 
 class Answered(Exception):
-    """A call gets this response, and goes no further."""
+    """The call gets this response, and is not passed on."""
 
     def __init__(self, answer: Response) -> None:
         super().__init__()
@@ -132,14 +132,11 @@ class Admission:
         return self._has_flows and is_of_flow(scope)
 
     def forget(self, caller: str) -> None:
-        """Prove the caller again the next time: an endpoint did not know it."""
+        """Verify the caller again the next time, because an endpoint refused it."""
         self._proofs.forget(caller)
 
     async def admit(self, scope: Scope) -> Admitted | None:
-        """Return the caller; None: one whose body is not needed.
-
-        Raises Answered, and TooMuch if it calls too often.
-        """
+        """Return the caller, or None if the body is not needed. Raises Answered and TooMuch."""
         block = self._callers.block_of(scope)
         if self.is_of_flow(scope):
             return await self._admit_flow(scope, block)
@@ -180,14 +177,14 @@ class Admission:
             most = min(SHORT_FLOW, limits.max_bytes if place else limits.flow_bytes)
             return Admitted(_FLOW, memory.short, sender, most, place)
         try:
-            with on_behalf_of(sender):  # it is its tenant's turn that is looked at
+            with on_behalf_of(sender):  # the look-up of the turn counts for its tenant
                 await require_held(scope, token_of(scope), find(scope, GateServices).turns)
         except Unwanted as unwanted:
             raise Answered(unwanted.answer) from unwanted
         return Admitted(_FLOW, memory.flows, sender, limits.flow_bytes, place)
 
     async def _sender_of_flow(self, scope: Scope, block: str) -> str:
-        """Return the sender: all turns and notices of a tenant are one."""
+        """Return the sender; all turns and notices of a tenant count as one."""
         token = token_of(scope)
         if token is None:
             return block
@@ -243,7 +240,7 @@ def _is_short(scope: Scope) -> bool:
 
 
 def _tenant_of(scope: Scope) -> str:
-    """Return the tenant that a call is about, as the endpoints read it: `01` is `1`."""
+    """Return the tenant that a call is about, parsed like in the endpoints: `01` is `1`."""
     path: str = scope["path"]
     if path.startswith(_TENANTS):
         return _number(path[len(_TENANTS) :].partition("/")[0])
@@ -253,6 +250,6 @@ def _tenant_of(scope: Scope) -> str:
 
 def _number(text: str) -> str:
     try:
-        return str(_NUMBER.validate_python(text))  # all of it: cut, it is another's
+        return str(_NUMBER.validate_python(text))  # all digits: cut, it would be another tenant
     except ValidationError:
         return ""

@@ -1,10 +1,10 @@
-"""Gives an endpoint a body that was already read, or none."""
+"""Gives an endpoint a body that was already read, or no body."""
 
 from starlette.types import Message, Receive
 
 
 def again(body: bytes, receive: Receive) -> Receive:
-    """Give the body as if it came now, and then what else comes."""
+    """Return a `receive` that gives the body first, and then what else arrives."""
     given = False
 
     async def give() -> Message:
@@ -18,7 +18,7 @@ def again(body: bytes, receive: Receive) -> Receive:
 
 
 def without_body(receive: Receive) -> Receive:
-    """Give no body; of what comes only the end counts."""
+    """Return a `receive` that gives no body; of what arrives, only the end is passed on."""
 
     async def until_it_ends() -> Message:
         while (message := await receive())["type"] != "http.disconnect":

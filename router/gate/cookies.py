@@ -1,7 +1,7 @@
-"""A browser that is signed in sends its cookie instead of a key.
+"""Lets a signed-in browser send its cookie instead of a key.
 
-With a cookie, a request that changes anything must come from our own page: SameSite keeps other
-sites' pages from sending it, but not those of another port or name of the same site.
+With a cookie, a request that changes anything must come from our own page. SameSite keeps pages of
+other sites from sending it, but not pages of another port or host name of the same site.
 """
 
 from collections.abc import Mapping
@@ -22,13 +22,13 @@ _FOREIGN = "what changes anything with a sign-in must come from a page of Hybrid
 
 
 def sign_in_of(scope: Scope) -> SignIn | None:
-    """Return the sign-in that a browser sends with a call; None: it sends none, or a key."""
+    """Return the sign-in that a browser sends with a call, or None if it sends none, or a key."""
     sign_in: SignIn | None = scope.get(_SIGN_IN)
     return sign_in
 
 
 def is_of_own_page(headers: Mapping[str, str]) -> bool:
-    """Whether a browser says that a page of this very host and port makes the call."""
+    """Whether a browser says that the call comes from a page of this host and port."""
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"
@@ -37,7 +37,7 @@ def is_of_own_page(headers: Mapping[str, str]) -> bool:
 
 
 class CookieKeys:
-    """ASGI middleware: puts a sign-in's key where API callers put theirs."""
+    """ASGI middleware: puts the key of a sign-in into the header that API callers use."""
 
     def __init__(self, app: ASGIApp, sign_ins: SignIns, cookies: Cookies) -> None:
         self._app = app
@@ -69,7 +69,7 @@ class CookieKeys:
             await self._app(scope, receive, _forgetting(send, cookie))
 
     def _shown(self, scope: Scope) -> tuple[Cookie, str] | None:
-        """Return the cookie and its content, if nothing else says who calls."""
+        """Return the cookie and its content, if there is no other credential."""
         if scope["type"] != "http" or not scope["path"].startswith("/api/"):
             return None
         lines = []
@@ -87,13 +87,13 @@ class CookieKeys:
 
 
 def _is_of_session(scope: Scope) -> bool:
-    """Whether it signs in or out. A sign-in does not renew itself: that takes the key once more."""
+    """Whether the call signs in or out; signing in needs the key itself, not a cookie."""
     path: str = scope["path"]
     return path == _SESSION
 
 
 def _forgetting(send: Send, cookie: Cookie) -> Send:
-    """Have the browser forget a sign-in that serves nobody any more."""
+    """Make the browser delete a sign-in that is no longer valid."""
 
     async def forgetting(message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] == 401:

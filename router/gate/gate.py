@@ -1,10 +1,10 @@
-"""What every call must pass but webhooks, which have rules of their own, and the health checks.
+"""The gate that every call passes, except webhooks, which have their own rules, and health checks.
 
-First it is admitted (`admission.py`), then its body is read, and only when that is there the call
-takes one of the places. Too many at once: 503, or 429 where one caller has them; too often: 429;
-both with Retry-After. Too large: 413. Too slow: 408. Nested too deep, or of too many values: 422.
-All in the API's one shape of an error. What flows send to the gateway takes its places there, where
-its tenant is known.
+First the call is admitted (`admission.py`), then its body is read, and only when the body is
+complete the call takes one of the places. Too many calls at once: 503, or 429 if they are one
+caller's; too often: 429; both with Retry-After. Too large: 413. Too slow: 408. Nested too deep, or
+too many values: 422. All errors have the API's one format. Flows' requests to the gateway take
+their places there, where the tenant is known.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ from router.sharing.shares import Shares
 from router.state.entrances import on_behalf_of
 
 _EXEMPT = ("/webhook/", "/health")
-_TENTH = 10  # this part of the places is left for who calls for the deployment
+_TENTH = 10  # this part of the places is reserved for the deployment's own callers
 _AS_MANY_AS_ARE_FREE = 1.0
 _CRON_AT_ONCE = 4
 
@@ -90,22 +90,22 @@ class CallGate:
                     await self._app(scope, again(body, receive), noting)
 
     def _place(self, admitted: Admitted) -> AbstractContextManager[None]:
-        """Take a place. Reports of flows have their own: what a flow has said must be taken in."""
+        """Take a place. Reports of flows have separate places, because they must not get lost."""
         match admitted.place:
             case None:
                 return nullcontext()
             case Own.REPORTS:
                 return _one_of(self._reports, "too many reports are being taken in: try again soon")
             case Own.CRON:
-                return _one_of(self._cron, "cron is at work: wait until that is done")
+                return _one_of(self._cron, "cron is already running: wait until it is done")
             case holder:
                 return self._place_of_caller(holder, 0 if admitted.is_ours else self._for_ours)
 
     @contextmanager
     def _place_of_caller(self, holder: str, left: int) -> Iterator[None]:
-        """Take a place of those for calls. One holder has half of them at most, less than are free.
+        """Take a place for calls. One holder has at most half of them, and less than are free.
 
-        So many are `left` for who calls for the deployment.
+        `left` places are reserved for the deployment's own callers.
         """
         place = self._places.take_now({holder: _AS_MANY_AS_ARE_FREE}, leaving=left)
         if place is None and self._places.free <= left:

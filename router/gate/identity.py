@@ -1,7 +1,7 @@
-"""Who calls the API, from the credential that the caller sends. SQL decides what it may do.
+"""Determines who calls the API, by the credential. SQL decides what the caller may do.
 
-Three things open the API: a key of API_KEYS, which may do everything; a key that `create_api_key`
-made, known to the state by its hash; and a token of Supabase Auth.
+There are three kinds of credentials: a key of API_KEYS, which may do everything; a key that
+`create_api_key` made, of which the state knows the hash; and a token of Supabase Auth.
 """
 
 import hashlib
@@ -27,9 +27,9 @@ _TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class CallerIdentity:
-    """A caller: `name` is for the log, `claim` is what SQL's `as_operator` takes as `caller`.
+    """A caller: `name` is for the log, `claim` is the `caller` that SQL's `as_operator` takes.
 
-    `ends_at` is when a token ends, as seconds since 1970.
+    `ends_at` is when a token expires, in seconds since 1970.
     """
 
     name: str
@@ -39,7 +39,7 @@ class CallerIdentity:
 
 @dataclass(frozen=True, slots=True)
 class NewApiKey:
-    """A key that nobody knows yet, and what the state stores of it."""
+    """A new key, and what the state stores of it."""
 
     key: SecretStr
     key_hash: str
@@ -47,7 +47,7 @@ class NewApiKey:
 
 
 def make_api_key() -> NewApiKey:
-    """Make one. It is random and long: a plain hash of it cannot be reversed."""
+    """Make a key. It is long and random, so a plain hash of it cannot be reversed."""
     text = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
     key = SecretStr(text)
     shield_secret(key)
@@ -55,7 +55,7 @@ def make_api_key() -> NewApiKey:
 
 
 def script_caller(user: str) -> CallerIdentity:
-    """Return a script as a caller: with the configuration, it has every right."""
+    """Return a script as a caller; it has every right, because it has the configuration."""
     return CallerIdentity(user, {"kind": "script", "name": user})
 
 
@@ -64,7 +64,7 @@ async def identify(
 ) -> CallerIdentity:
     """Return the caller. Raises Unauthorised, and SignInAway for a token.
 
-    Whether the state still knows a key turns out when it is used, in the same transaction.
+    Whether the state still knows a key is checked when the key is used, in the same transaction.
     """
     if not shown:
         raise Unauthorised(_needed(keys), code=_code(keys))

@@ -1,4 +1,4 @@
-"""Which caller of the API has sent which key: pure and in constant time."""
+"""Finds the caller of the API by its key. Pure, and in constant time."""
 
 import hashlib
 import hmac
@@ -10,7 +10,8 @@ from pydantic import SecretStr
 def caller_of(shown: str, keys: Mapping[str, SecretStr]) -> str | None:
     """Return the name of the sent key, or None.
 
-    Every key is compared, whichever matches, by digests of one length: the time reveals nothing.
+    Every key is compared, even after a match, by digests of one length, so the time reveals
+    nothing.
     """
     digest = _digest(shown)
     caller = None

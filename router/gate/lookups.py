@@ -1,9 +1,9 @@
-"""Credentials that only the database knows, looked up as seldom as possible.
+"""Looks up credentials that only the database knows, as rarely as possible.
 
-Anybody can send a key or a token of the right form, and each costs a look-up. So few are looked up
-at once, and addresses take turns. A valid one is not looked up again for a minute, an unknown one
-not for some seconds. One that was valid before has its own turn, apart from others of its address.
-What a valid credential may do is checked each time, when it is done.
+Anybody can send a key or a token of the right form, and each costs a look-up. So there are few
+look-ups at once, and addresses take turns. A valid credential is not looked up again for a minute,
+an unknown one not for some seconds. A credential that was valid before has a turn of its own, apart
+from others of its address. What a valid credential allows is checked at each use.
 """
 
 import time
@@ -18,14 +18,14 @@ from router.sharing.at_once import TooManyAtOnce
 from router.sharing.lanes import Lanes
 
 _Noted = TypeVar("_Noted")
-_MOST = 10_000  # of each that are remembered
-_LIFE = 60.0  # seconds that a valid one is not looked up again
-_REFUSED = 5.0  # and an unknown one
-_PATIENCE = 10.0  # seconds until its turn comes
+_MOST = 10_000  # remembered credentials, valid and unknown each
+_LIFE = 60.0  # seconds for which a valid credential is not looked up again
+_REFUSED = 5.0  # the same for an unknown one
+_PATIENCE = 10.0  # seconds to wait for the turn of a look-up
 
 
 class Refused(StateError):
-    """Nobody knows the credential: the database's answer about it."""
+    """The database does not know the credential; this is its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Proven:
 
 
 class LookUps:
-    """What is known of the credentials of one kind. `lanes` may be shared by several kinds."""
+    """What is known about credentials of one kind. Several kinds may share `lanes`."""
 
     def __init__(self, lanes: Lanes, clock: Callable[[], float] = time.monotonic) -> None:
         self._lanes = lanes
@@ -45,7 +45,7 @@ class LookUps:
         self._refused: OrderedDict[str, tuple[float, str]] = OrderedDict()
 
     async def prove(self, shown: str, block: str, look: Callable[[], Awaitable[Proven]]) -> Proven:
-        """Return whose the credential is, by `look` if that is not known.
+        """Return the owner of the credential; call `look` if it is not known.
 
         Raises Refused (as `look` does), TooMuch, and whatever else `look` raises.
         """
@@ -55,14 +55,14 @@ class LookUps:
         lane = f"known {shown}" if shown in self._known else f"from {block}"
         try:
             async with self._lanes.turn(lane, _PATIENCE):
-                known = self._recall(shown)  # somebody may have asked meanwhile
+                known = self._recall(shown)  # another call may have looked it up meanwhile
                 return await self._look(shown, look) if known is None else known
         except TooManyAtOnce as error:
             message = "too many keys and tokens are being looked up: try again soon"
             raise TooMuch(503, "busy", message, 1) from error
 
     def forget(self, shown: str) -> None:
-        """Look it up again the next time: it was refused elsewhere."""
+        """Look the credential up again the next time, because it was refused elsewhere."""
         self._known.pop(shown, None)
 
     def _recall(self, shown: str) -> Proven | None:

@@ -1,4 +1,4 @@
-"""How much of the memory and of the places calls may take, from the configuration."""
+"""Derives from the configuration how much memory and how many places calls may take."""
 
 from dataclasses import replace
 
@@ -8,15 +8,15 @@ from router.gate.sign_ins import Cookies, SignIns
 from router.http.bodies import Bodies, BodyLimits
 from router.http.callers import Callers
 
-_BODIES = 5  # of the largest size, that may be in memory at once: of webhooks, and of flows
-_MEDIA = 8  # media that are being sent at once
-_CALLS = 50  # calls, which are small
-_SHORT = 500  # what flows send that is short
-_LEAST_HELD = 50_000_000  # bytes, of webhooks: half is for what may be made of one of many values
+_BODIES = 5  # bodies of the largest size in memory at once; for webhooks and flows each
+_MEDIA = 8  # media that are sent at once
+_CALLS = 50  # bodies of calls, which are small
+_SHORT = 500  # short bodies of flows
+_LEAST_HELD = 50_000_000  # bytes for webhooks; half must hold one with many values, once parsed
 
 
 def sign_ins(settings: Settings) -> SignIns:
-    """Return what knows the sign-ins of browsers; every router of the deployment makes the same."""
+    """Return the service for browsers' sign-ins; it is the same in all routers of a deployment."""
     return SignIns(settings.secrets_key)
 
 
@@ -26,7 +26,7 @@ def cookies(settings: Settings) -> Cookies:
 
 
 def call_limits(settings: Settings) -> CallLimits:
-    """Return what each caller, and all together, may ask."""
+    """Return the limits of each caller, and of all together."""
     return CallLimits(
         calls_per_minute=settings.api_calls_per_minute,
         address_calls_per_minute=settings.address_calls_per_minute,
@@ -40,7 +40,7 @@ def call_limits(settings: Settings) -> CallLimits:
 
 
 def memory_of_calls(settings: Settings, callers: Callers) -> Memory:
-    """Return where the bodies of calls are held."""
+    """Return the memory for the bodies of calls."""
     return Memory(
         calls=Bodies(_body_limits(settings, settings.max_request_bytes, _CALLS), callers),
         flows=Bodies(_body_limits(settings, settings.max_webhook_bytes), callers),
@@ -55,7 +55,7 @@ def memory_of_calls(settings: Settings, callers: Callers) -> Memory:
 
 
 def _in_base64(number: int) -> int:
-    """Return how many characters so many bytes are; some break their lines."""
+    """Return how many characters so many bytes take in base64, including line breaks."""
     return number * 3 // 2
 
 
@@ -66,14 +66,14 @@ def _body_limits(settings: Settings, largest: int, count: int = _BODIES) -> Body
 
 
 def webhook_limits(settings: Settings) -> BodyLimits:
-    """Return how much of webhooks is held."""
+    """Return the memory limits of webhooks' bodies."""
     limits = _body_limits(settings, settings.max_webhook_bytes)
     return replace(limits, held_bytes=max(limits.held_bytes, _LEAST_HELD))
 
 
 def media_limits(settings: Settings) -> BodyLimits:
-    """Return how much of media is held.
+    """Return the memory limits of media.
 
-    Of one tenant, half: one of the largest media (in base64, twice) is less.
+    One tenant may use half, which is enough for one of the largest media (twice, in base64).
     """
     return _body_limits(settings, settings.max_media_bytes, _MEDIA)

@@ -1,7 +1,7 @@
-"""Whether a caller has a valid credential, found out before its body is read.
+"""Finds out before a body is read whether the caller has a valid credential.
 
-So junk costs no parsing, no memory and no place, and it uses up only its own limits: a valid key is
-never shut out by invalid ones from the same address.
+So junk costs no parsing, no memory and no place, and uses up only its own limits: invalid keys
+never block a valid one from the same address.
 """
 
 from collections.abc import Mapping
@@ -30,10 +30,10 @@ CRON = "cron"
 
 @dataclass(frozen=True, slots=True)
 class ProvenCaller:
-    """Who calls, and the name under which its bodies, places and connections are counted.
+    """The caller, and the holder for which its bodies, places and connections are counted.
 
-    All keys and users of a tenant are one holder: a tenant that makes many has no more than with
-    one. `is_ours`: it has a secret of the deployment's, which no tenant has.
+    All keys and users of a tenant are one holder, so many keys give a tenant no more than one key.
+    `is_ours`: the caller has a secret of the deployment, which no tenant has.
     """
 
     name: str
@@ -42,7 +42,7 @@ class ProvenCaller:
 
 
 class Proofs:
-    """Who has sent a valid credential. Two spellings of one credential are one caller."""
+    """Finds who has sent a valid credential. Two spellings of a credential are one caller."""
 
     def __init__(self, keys: Mapping[str, SecretStr], cron_secret: SecretStr | None) -> None:
         self._keys = keys
@@ -61,10 +61,10 @@ class Proofs:
     async def of_caller(
         self, scope: Scope, block: str, tokens: UserTokens, database: Database
     ) -> ProvenCaller | None:
-        """Return the caller of the API, or None if its endpoint says what is wrong.
+        """Return the caller of the API, or None if the endpoint will say what is wrong.
 
-        `block` is where the call comes from. Raises Refused for an unknown key (the endpoint would
-        look it up again), TooMuch and DatabaseAway.
+        `block` is the address block of the call. Raises Refused for an unknown key (the endpoint
+        would look it up again), TooMuch and DatabaseAway.
         """
         try:
             identity = await identify(shown_by(scope), self._keys, tokens)
@@ -83,7 +83,7 @@ class Proofs:
     async def of_flow(
         self, token: TurnToken | NoticeToken | DryToken, block: str, database: Database
     ) -> int | None:
-        """Return the tenant of the turn, notice or test turn whose token this is.
+        """Return the tenant of the token's turn, notice or test turn.
 
         Raises Refused with the reason, TooMuch and DatabaseAway.
         """
@@ -91,7 +91,7 @@ class Proofs:
         return proven.tenant_id
 
     def forget(self, caller: str) -> None:
-        """Look this caller up again the next time: it was refused."""
+        """Look this caller up again the next time, because it was refused."""
         self._of_keys.forget(caller)
 
 

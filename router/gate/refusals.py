@@ -1,4 +1,4 @@
-"""The gateway's refusals: Evolution's error shape, with the reason."""
+"""The gateway's refusals, in Evolution's error format, with the reason."""
 
 from fastapi.responses import JSONResponse
 
@@ -9,7 +9,7 @@ _REASONS = {
     "in_doubt": "this may be on the phone already, and the router finds out: say nothing more",
     "has_answered": "the flow has answered, and that is being said: say nothing besides",
     "not_sent": "nothing of what was sent has left, so this is not done: the turn is tried again",
-    "too_many_sends": "the turn has sent 500 messages already: there is no end of them",
+    "too_many_sends": "the turn has already sent 500 messages: no turn may send more",
     "no_number": "the tenant has no notify_number",
     "reply_refused": "this may not be sent; the turn's error says by which rule",
 }
@@ -24,7 +24,7 @@ class Refused(Exception):
         self.reason = reason
 
     def answer(self) -> JSONResponse:
-        """Return it in Evolution's form; n8n shows `error` first, so that has the reason."""
+        """Return the response in Evolution's format, with the reason in `error`: n8n shows that."""
         return JSONResponse(
             {
                 "status": self.status,
@@ -36,10 +36,10 @@ class Refused(Exception):
 
 
 def conflict(reason: str) -> Refused:
-    """Return the 409 for what the fence refuses."""
+    """Return the 409 for a refusal of the fence."""
     return Refused(409, said_of(reason), reason)
 
 
 def said_of(reason: str) -> str:
-    """Return in words why the fence refuses."""
+    """Return in words why the fence refused."""
     return _REASONS.get(reason, reason)

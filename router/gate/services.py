@@ -1,4 +1,4 @@
-"""What the gate needs of a started router."""
+"""What the gate needs from a started router."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ from router.state.database import Database
 
 @dataclass(frozen=True, slots=True)
 class GateServices:
-    """Who knows callers' credentials: `look_ups` is the state, for that purpose only.
+    """The state, for checking callers' credentials: `look_ups` is used only for that.
 
-    Turns for which something large is to be sent are checked by the entrance of `turns`.
+    The turn of a large request is checked through `turns`, the entrance for turns.
     """
 
     user_tokens: UserTokens

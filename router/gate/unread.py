@@ -1,4 +1,4 @@
-"""Flows' requests before their bodies are read: without a turn's token they are refused."""
+"""Refuses flows' requests without a valid token, before their bodies are read."""
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -23,12 +23,12 @@ from router.state.flow_tokens import (
 _GATEWAY = "/n8n/evolution/"
 _DRY = "/n8n/dry/"
 _DRY_GATEWAY = f"{_DRY}evolution/"
-_CRASHES = "/n8n/executions/"  # with the key that n8n and the router share, and small
+_CRASHES = "/n8n/executions/"  # small requests, with the key that n8n and the router share
 _PATHS = (_GATEWAY, _DRY, _CRASHES, "/n8n/turns/", "/n8n/notices/")
 
 
 class Unwanted(Exception):
-    """A request gets this response, and its body is not read."""
+    """The request gets this response, and its body is not read."""
 
     def __init__(self, answer: Response) -> None:
         super().__init__()
@@ -36,20 +36,20 @@ class Unwanted(Exception):
 
 
 def is_of_flow(scope: Scope) -> bool:
-    """Whether an endpoint for flows may take this; no other body is needed."""
+    """Whether this is a request to an endpoint for flows; other bodies are not needed."""
     path: str = scope["path"]
     return scope["method"] == "POST" and path.startswith(_PATHS)
 
 
 def may_be_large(scope: Scope) -> bool:
-    """Whether a request may carry media."""
+    """Whether a request may contain media."""
     return bool(scope["path"].startswith((_GATEWAY, _DRY_GATEWAY)))
 
 
 def refusal_of_form(scope: Scope) -> Response | None:
-    """Return the response to a token that does not even look like one, else None.
+    """Return the response if the token does not even look like one, else None.
 
-    A request without any is left to the endpoint, which needs no body to refuse it.
+    A request without any token is left to the endpoint, which needs no body to refuse it.
     """
     path: str = scope["path"]
     shown = Headers(scope=scope).get("apikey")
@@ -66,7 +66,7 @@ def refusal_of_form(scope: Scope) -> Response | None:
 def token_of(scope: Scope) -> TurnToken | NoticeToken | DryToken | None:
     """Return the token of a request, or None if it has none and needs none.
 
-    A test turn's token opens only what exists for test turns, and no other token opens that.
+    A test turn's token is valid only for the endpoints of test turns, and no other token is.
     """
     path: str = scope["path"]
     shown = Headers(scope=scope).get("apikey")
@@ -78,7 +78,7 @@ def token_of(scope: Scope) -> TurnToken | NoticeToken | DryToken | None:
 
 
 def refusal_of_token(scope: Scope, reason: str) -> Response:
-    """Return the response to an unknown token, as its endpoint would give it."""
+    """Return the response to an unknown token in the format of its endpoint."""
     if not may_be_large(scope):
         return error_response(409, reason, f"nothing was done: {reason}")
     if reason == "unknown_notice":
@@ -87,7 +87,7 @@ def refusal_of_token(scope: Scope, reason: str) -> Response:
 
 
 def database_away(scope: Scope, error: DatabaseAway) -> Response:
-    """Return the response to a flow while nobody can say whether its token is valid."""
+    """Return the response to a flow while it is unknown whether its token is valid."""
     if may_be_large(scope):
         return Refused(503, str(error), "database_away").answer()
     return error_response(503, "database_away", str(error), {"Retry-After": "5"})
@@ -96,7 +96,7 @@ def database_away(scope: Scope, error: DatabaseAway) -> Response:
 async def require_held(scope: Scope, token: object, database: Database) -> None:
     """Raise Unwanted unless a valid token may send something large now."""
     if isinstance(token, DryToken):
-        return  # it is right until its turn is over, which is soon
+        return  # it is valid until the test turn ends, which is soon
     if not isinstance(token, TurnToken):
         answer = error_response(413, "too_large", "this token is good for short requests alone")
         raise Unwanted(answer)
@@ -109,9 +109,9 @@ async def require_held(scope: Scope, token: object, database: Database) -> None:
 
 
 def answer_to_flow(scope: Scope, too_much: TooMuch) -> Response:
-    """Return the response to a flow that hits a limit: 503 if the same may work later.
+    """Return the response to a flow that reaches a limit: 503 if the same may work later.
 
-    So a flow can tell it from a final refusal, and its turn is retried.
+    So a flow can distinguish it from a final refusal, and its turn is retried.
     """
     status = 503 if too_much.status == 429 else too_much.status
     wait = too_much.retry_after

@@ -1,9 +1,9 @@
-"""Tokens of Supabase Auth: who its user is, verified by the project's keys.
+"""Verifies tokens of Supabase Auth by the project's keys, and returns their users.
 
 A project signs with ES256 or RS256 and publishes the public keys at
-`/auth/v1/.well-known/jwks.json`; an older one signs with HS256 and a secret that is known to those
-who verify (https://supabase.com/docs/guides/auth/signing-keys). The algorithm never comes from the
-token alone: each kind of key verifies its own.
+`/auth/v1/.well-known/jwks.json`; an older one signs with HS256 and a shared secret
+(https://supabase.com/docs/guides/auth/signing-keys). The token alone never chooses the algorithm:
+each kind of key verifies only its own.
 """
 
 import asyncio
@@ -23,21 +23,21 @@ _JWKS_PATH = "/auth/v1/.well-known/jwks.json"
 _ISSUER_PATH = "/auth/v1"
 _AUDIENCE = "authenticated"
 _ALGORITHMS = ("ES256", "RS256")
-_LEEWAY = 10.0  # seconds that clocks may differ
-_FRESH = 600.0  # seconds until the keys are asked for again
-_PAUSE = 30.0  # seconds between two fetches that unknown keys cause
-_PAUSE_WITHOUT = 1.0  # and between two tries while there are no keys at all
+_LEEWAY = 10.0  # seconds by which clocks may differ
+_FRESH = 600.0  # seconds until the keys are fetched again
+_PAUSE = 30.0  # seconds between two fetches because of unknown keys
+_PAUSE_WITHOUT = 1.0  # seconds between two fetches while there are no keys at all
 _PATIENCE = 5.0  # seconds for Supabase Auth to answer
 
 _NO_TOKENS = (
-    "tokens of Supabase Auth are not taken here: set SUPABASE_URL, or SUPABASE_JWT_SECRET,"
-    " or show an API key"
+    "tokens of Supabase Auth are not accepted here: set SUPABASE_URL or SUPABASE_JWT_SECRET, or"
+    " use an API key"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRules:
-    """Where the keys are, and who may have issued a token (None: anybody with the secret)."""
+    """Where the keys are, and the allowed issuer of tokens (None: anybody with the secret)."""
 
     jwks_url: str | None
     issuer: str | None
@@ -57,7 +57,7 @@ def token_rules(settings: Settings) -> TokenRules:
 
 
 class UserTokens:
-    """Verifies tokens; keeps the public keys for ten minutes, and in their absence for longer."""
+    """Verifies tokens; caches the public keys for ten minutes, or longer if no new ones come."""
 
     def __init__(self, http: httpx.AsyncClient, rules: TokenRules) -> None:
         self._http = http
@@ -94,12 +94,12 @@ class UserTokens:
         return self._keys.get(kid)
 
     def _knows(self, kid: str | None) -> bool:
-        """Whether a key can be used as it is: it is fresh, or newer ones are being fetched."""
+        """Whether the cached key can be used: it is fresh, or newer ones are being fetched."""
         is_fresh = time.monotonic() - self._got_at <= _FRESH
         return kid in self._keys and (is_fresh or self._asking.locked())
 
     async def _renew(self, kid: str | None, url: str) -> None:
-        """Fetch the keys, unless that was done lately: junk tokens cause one fetch, not many."""
+        """Fetch the keys, unless that was done recently: many junk tokens cause only one fetch."""
         now = time.monotonic()
         is_old = now - self._got_at > _FRESH
         pause = _PAUSE if self._keys else _PAUSE_WITHOUT
@@ -115,7 +115,7 @@ class UserTokens:
             answer.raise_for_status()
             found = read_json(answer.content)["keys"]
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
-            return  # those that are known still verify
+            return  # the known keys still verify
         self._keys = {key.key_id: key for key in _usable(found)}
         self._got_at = time.monotonic()
 
@@ -123,7 +123,7 @@ class UserTokens:
 def verified(token: str, key: jwt.PyJWK | str, algorithm: str, issuer: str | None) -> UUID:
     """Return the token's user, if the key signed it and it is valid now.
 
-    Raises Unauthorised with what is wrong; an anonymous or service key is no user.
+    Raises Unauthorised, which says what is wrong. An anonymous or service key has no user.
     """
     try:
         claims = jwt.decode(
@@ -145,7 +145,7 @@ def verified(token: str, key: jwt.PyJWK | str, algorithm: str, issuer: str | Non
 
 
 def end_of(token: str) -> float:
-    """Return when a verified token ends, as seconds since 1970."""
+    """Return when a verified token expires, in seconds since 1970."""
     claims = jwt.decode(token, options={"verify_signature": False})
     return float(claims["exp"]) + _LEEWAY
 
@@ -156,7 +156,7 @@ def _usable(found: object) -> list[jwt.PyJWK]:
         try:
             key = jwt.PyJWK.from_dict(entry)
         except (jwt.PyJWTError, TypeError, AttributeError):
-            continue  # a kind that is not taken here, beside others that are
+            continue  # an unsupported kind of key
         if key.algorithm_name in _ALGORITHMS:
             keys.append(key)
     return keys

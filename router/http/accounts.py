@@ -1,4 +1,4 @@
-"""What a health check says about the LLM accounts: whether the deployment's keys work. Pure."""
+"""The health check of the LLM accounts: whether the deployment's keys work. Pure."""
 
 from collections.abc import Mapping
 
@@ -12,9 +12,9 @@ _CURES = {
 
 
 def judge_accounts(provider: str, accounts: Mapping[str, Known | None]) -> Judged:
-    """Return the check's result; the `provider` that answers first decides how bad it is.
+    """Return the check's result: an error only if `provider`, the preferred one, is refused.
 
-    A provider's own message is not shown, because anybody may ask for health.
+    A provider's own message is not shown, because anybody may call `/health`.
     """
     first = accounts.get(provider)
     said = [f"{provider}: {say_account(provider, first)}"]
@@ -26,13 +26,13 @@ def judge_accounts(provider: str, accounts: Mapping[str, Known | None]) -> Judge
 
 
 def say_account(provider: str, known: Known | None, variable: str | None = None) -> str:
-    """Return how an account stands; `variable` is where its key is set."""
+    """Return an account's state in words; `variable` is where its key is set."""
     if known is None:
         return "configured; its key is being looked at"
     variable = variable or f"{provider.upper()}_API_KEY"
     match known.standing:
         case "works":
-            return "the key is taken" if known.by == "look" else "it answers"
+            return "the key is accepted" if known.by == "look" else "it answers"
         case "account_empty" | "account_refused":
             return _CURES[known.standing].format(variable=variable)
         case "away":

@@ -1,7 +1,7 @@
-"""Request bodies, read within limits: of time, of bytes, and of how many arrive at once.
+"""Reads request bodies with limits of time, of bytes, and of how many arrive at once.
 
-A slow body must not hold what others need, and all bodies together must not fill the memory. No
-sender is trusted to be quick: when memory is short, slow bodies are dropped, of any sender.
+A slow body must not block others, and all bodies together must not fill the memory. When memory is
+short, slow bodies are dropped, whoever sends them.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from router.http.callers import Callers
 
 
 class TooMuch(Exception):
-    """A request exceeds a limit: it gets this status and code."""
+    """A request exceeds a limit; the response has this status and code."""
 
     def __init__(
         self, status: int, code: str, message: str, retry_after: int | None = None
@@ -32,9 +32,9 @@ class TooMuch(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """A body has `seconds` to arrive, and one more for each `bytes_a_second` that have come.
+    """A body has `seconds` to arrive, and one more second for each `bytes_a_second` received.
 
-    If there is no room for others, it has only `undisturbed` seconds.
+    If there is no room for other bodies, it is only safe for `undisturbed` seconds.
     """
 
     seconds: float = 20.0
@@ -44,9 +44,10 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """`arriving` bodies at once from one address; `held_bytes` of all bodies together.
+    """Limits: `arriving` bodies at once from one address; `held_bytes` of all bodies together.
 
-    One sender (an instance, a caller) gets half of the bytes. What was made from a body counts too.
+    One sender (an instance, a caller) gets at most half of the bytes. Data made from a body counts,
+    too.
     """
 
     arriving: int = 100
@@ -56,7 +57,7 @@ class BodyLimits:
 
 @dataclass(slots=True, eq=False)
 class _Arrival:
-    """An arriving body, since when it arrives, and how much of it is here."""
+    """An arriving body: when it began, and how much of it has arrived."""
 
     sender: str
     since: float
@@ -66,38 +67,38 @@ class _Arrival:
 
 
 class LeavesOut(Protocol):
-    """Lets a body pass without a part of it, chunk by chunk."""
+    """Passes a body on chunk by chunk, without a part of it."""
 
     def pass_on(self, chunk: bytes, *, is_last: bool) -> bytes:
-        """Return what is kept."""
+        """Return what is kept of the chunk."""
 
 
 _TIMES_WITHOUT = 150
-"""How much larger than its limit a body may be if a part is left out: a file may have 2 GB."""
+"""How much larger than its limit a body may be if a part is left out; files may have 2 GB."""
 
 
 @dataclass(slots=True)
 class _Bound:
-    """How much is kept of a body; what is left out of a larger one, and since when it arrives."""
+    """How much of a body is kept, what is left out of a larger one, and when it began to arrive."""
 
     most: int
     without: Callable[[], LeavesOut] | None
     sieve: LeavesOut | None = None
 
     def pass_on(self, body: bytearray, chunk: bytes, *, is_last: bool) -> bytes:
-        """Return what is kept of the chunk; `body`, what came before, may become less."""
+        """Return what is kept of the chunk; `body`, which arrived before, may be shortened."""
         if self.sieve is None:
             if len(body) + len(chunk) <= self.most or self.without is None:
                 return chunk
-            self.sieve = self.without()  # it did not say how long it is
+            self.sieve = self.without()  # its length was not declared
             body[:] = self.sieve.pass_on(bytes(body), is_last=False)
         return self.sieve.pass_on(chunk, is_last=is_last)
 
 
 class Bodies:
-    """The bodies of one kind that a process is reading, or has read and is still using.
+    """The bodies of one kind that a process is reading or still using.
 
-    Each kind (webhooks, calls, flows) has its own limits: a full one keeps out nothing of another.
+    Each kind (webhooks, calls, flows) has its own limits, so a full one does not affect the others.
     """
 
     def __init__(self, limits: BodyLimits, callers: Callers) -> None:
@@ -120,8 +121,8 @@ class Bodies:
     ) -> AsyncIterator[bytes]:
         """Read the whole body, of at most `most` bytes; its bytes count until the block ends.
 
-        A larger one is read as what `without` lets pass of it, if that is given. Raises TooMuch,
-        and ClientDisconnect if the caller left first.
+        If `without` is given, a larger body is read without the part that it leaves out. Raises
+        TooMuch, and ClientDisconnect if the caller left first.
         """
         body = await self._read(scope, receive, sender, most, without)
         try:
@@ -140,7 +141,7 @@ class Bodies:
 
     @contextmanager
     def keeping_more(self, sender: str) -> Iterator[Callable[[int], None]]:
-        """Give what counts bytes as they arise, until the block ends; it raises TooMuch."""
+        """Yield a function that counts bytes until the block ends; it raises TooMuch."""
         kept = 0
 
         def keep(number: int) -> None:
@@ -164,7 +165,7 @@ class Bodies:
         headers = Headers(scope=scope)
         declared = headers.get("content-length")
         if declared is None and "transfer-encoding" not in headers:
-            return b""  # the server has seen that there is none
+            return b""  # the server knows that there is no body
         too_large = TooMuch(413, "too_large", f"a body may have at most {most} bytes")
         bound = _Bound(most, without)
         if declared is not None and declared.isdigit() and int(declared) > most:
@@ -208,7 +209,7 @@ class Bodies:
             if arrival.was_cut:
                 raise TimeoutError
             if message["type"] != "http.request":
-                raise ClientDisconnect  # half a request is none
+                raise ClientDisconnect  # an incomplete request is not processed
             chunk = message.get("body", b"")
             received += len(chunk)
             is_last = not message.get("more_body", False)
@@ -227,7 +228,7 @@ class Bodies:
             arrival.deadline.reschedule(arrival.since + granted)
 
     def _hold(self, sender: str, number: int, by: _Arrival | None = None) -> None:
-        """Count bytes of a sender; if there is no room, slow senders are dropped to make some."""
+        """Count bytes of a sender; if there is no room, drop slow bodies to make some."""
         most = self._limits.held_bytes
         while self._held_by_all + number > most:
             if not self._make_room(None, by):
@@ -241,7 +242,7 @@ class Bodies:
         self._held_by_all += number
 
     def _make_room(self, sender: str | None, by: _Arrival | None) -> bool:
-        """Cut a body that has been arriving for long, longer than `by`: of the largest sender."""
+        """Drop a body of the largest sender that has been arriving for long, longer than `by`."""
         if not self._arrivals:
             return False
         late = asyncio.get_running_loop().time() - self._limits.patience.undisturbed

@@ -1,7 +1,7 @@
-"""Where a call comes from, behind any proxies: the one place that determines it.
+"""Determines where a call comes from, behind any proxies; nothing else does.
 
-Whatever is counted by address is counted by its block: an IPv6 caller can choose from a whole /64
-of addresses, so that counts as one.
+All counting by address uses blocks: an IPv6 caller can choose from a /64 of addresses, so a /64
+counts as one.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ def caller_address(
 ) -> Address | None:
     """Return the address of the caller; None if it is unknown.
 
-    `peer` is the other end of the connection. Only if that is a trusted proxy, its header counts:
-    the last address in X-Forwarded-For (`forwarded`, each line of it) that is not a trusted
-    proxy's. Anybody may have written what comes before that.
+    `peer` is the other end of the connection. If it is a trusted proxy, the address is the last one
+    in X-Forwarded-For (`forwarded`, all its lines) that is not a trusted proxy's; the addresses
+    before it may be forged.
     """
     address = _read(peer or "")
     if address is None or not is_within(address, trusted):
@@ -48,7 +48,7 @@ class Callers:
         return caller_address(client[0] if client else None, forwarded, self._trusted)
 
     def block_of(self, scope: Scope) -> str:
-        """Return the block that the caller is counted by."""
+        """Return the block by which the caller is counted."""
         return block_of(self.address_of(scope))
 
     def block_of_peer(self, peer: str | None) -> str | None:

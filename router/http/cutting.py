@@ -1,7 +1,7 @@
-"""Cutting a call's connection off, where the other end reads nothing: a server waits for it else.
+"""Cuts a call's connection if the other end does not read; the server would wait for it.
 
-ASGI has no word for it. uvicorn, by which the router is served, gives a call its `send` as a method
-of what has the connection; under a server that does not, nothing can be cut.
+ASGI has no way to do this. In uvicorn, which serves the router, a call's `send` is a method of an
+object that has the connection. Under another server, nothing can be cut.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ _SECONDS: Final = 1.0  # until a server has seen that a connection is gone
 
 
 class CanCut:
-    """ASGI middleware, the first that a call comes to: notes how its connection is cut."""
+    """ASGI middleware, the outermost one: notes how a call's connection can be cut."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -34,13 +34,13 @@ def can_cut(scope: Scope) -> bool:
 
 
 def cut(scope: Scope) -> None:
-    """Cut it, if it still exists: what the other end has not read, it never reads."""
+    """Cut the connection, if it still exists; unread data is lost."""
     if can_cut(scope):
         scope[_CUT]()
 
 
 async def cut_and_see(scope: Scope, receive: Receive) -> None:
-    """Cut it, and return once the server knows: otherwise it logs a half response as an error."""
+    """Cut the connection, and return when the server knows, so that it logs no error about it."""
     if not can_cut(scope):
         return
     cut(scope)

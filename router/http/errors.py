@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 
 class ErrorDetail(BaseModel):
-    """`code` is for programs; `message` names the thing, its fault and, if known, the cure."""
+    """`code` is for programs; `message` names what is wrong and, if known, the cure."""
 
     code: str
     message: str
@@ -62,7 +62,7 @@ class ErrorBody(BaseModel):
 
 
 class Unauthorised(Exception):
-    """The caller did not send a valid key or secret: `message` says which is required."""
+    """The caller did not send a valid key or secret; `message` says which is required."""
 
     def __init__(self, message: str, *, code: str = "unauthorised") -> None:
         super().__init__(message)
@@ -92,7 +92,7 @@ def error_response(
 
 
 class UnexpectedErrors:
-    """ASGI middleware: an unforeseen error is logged, and returned in the one format."""
+    """ASGI middleware: logs an unexpected error, and returns it in the one format."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -117,13 +117,13 @@ class UnexpectedErrors:
                 _log, Action.UNEXPECTED, f"unexpected {type(error).__name__}", level=logging.ERROR,
                 exc_info=error,
             )  # fmt: skip
-            message = "an error that nobody foresaw; the log has it"
+            message = "an unexpected error; see the log"
             await error_response(500, "unexpected", message)(scope, receive, send)
 
 
 def answer_to_state_error(error: Exception) -> JSONResponse:
-    """Return the response if the state refuses, or is away. `error` is a StateError."""
-    # Registered for these and what is one of them, such as DatabaseTooSlow.
+    """Return the response if the state refuses or is away. `error` is a StateError."""
+    # The status of the nearest registered class: DatabaseTooSlow, for example, is a subclass.
     status, code = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
     return error_response(status, code, str(error), _HEADERS.get(status))
 
@@ -147,7 +147,7 @@ async def _on_invalid_request(_: Request, error: Exception) -> JSONResponse:
 
 
 def _fault(fault: Mapping[str, object]) -> str:
-    """`query tenant_id: Field required`; never the value, which may be a secret."""
+    """Return, for example, `query tenant_id: Field required`; never the value: it may be secret."""
     place = fault.get("loc")
     where = " ".join(str(step) for step in place) if isinstance(place, tuple) else str(place)
     return f"{where}: {fault.get('msg')}"
@@ -156,7 +156,7 @@ def _fault(fault: Mapping[str, object]) -> str:
 async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
-    if error.status_code == 400:  # FastAPI's, for bytes that are no text
+    if error.status_code == 400:  # FastAPI's status for bytes that are not valid text
         return error_response(422, "invalid", f"body: {error.detail}")
     if error.status_code == 405:
         allowed = ", ".join(sorted(_methods_of(request)))

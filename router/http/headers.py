@@ -1,6 +1,6 @@
 """Headers that limit what other sites' pages can do with a response in a browser.
 
-They are on every response, including errors. The reference at /docs runs a script of ours, and sets
+They are on every response, including errors. The reference at /docs runs a script of ours, and has
 its own policy.
 """
 
@@ -32,7 +32,7 @@ def _headers(*, is_private: bool, is_https: bool) -> Mapping[bytes, bytes]:
 
 
 def headers_for(path: str, *, is_https: bool) -> Mapping[bytes, bytes]:
-    """Return the headers for a response on this path, as ASGI has them.
+    """Return the headers for a response on this path, in ASGI's form.
 
     `is_https`: the public URL is https.
     """
@@ -40,7 +40,7 @@ def headers_for(path: str, *, is_https: bool) -> Mapping[bytes, bytes]:
 
 
 class ResponseHeaders:
-    """ASGI middleware that adds them to every response; what an endpoint has set stays."""
+    """ASGI middleware that adds the headers to every response, unless the endpoint has set them."""
 
     def __init__(self, app: ASGIApp, *, is_https: bool) -> None:
         self._app = app

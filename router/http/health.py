@@ -1,4 +1,4 @@
-"""`GET /health` for people and monitors, `/health/live` for orchestrators; spends no LLM token."""
+"""`GET /health` for people and monitors, `/health/live` for orchestrators; costs no LLM token."""
 
 import asyncio
 from collections.abc import Mapping
@@ -27,24 +27,24 @@ from router.tenants.lost_servers import LostServers
 
 router = part("health")
 _PATIENCE = 3.0  # seconds that the database has to answer
-_BETWEEN_LOOKS = 0.2  # seconds: anybody may ask, as fast as answers come
+_BETWEEN_LOOKS = 0.2  # seconds, because anybody may ask as often as they like
 
 
 class Workflows(Protocol):
-    """n8n, as far as its health is looked at."""
+    """n8n, as the health check sees it."""
 
     async def is_away(self) -> bool:
-        """Whether it would take no turn now."""
+        """Whether n8n would accept no turn now."""
 
     def fails(self) -> str | None:
-        """Return which flows fail again and again; None: none."""
+        """Return a text about the flows that keep failing, or None."""
 
 
 class Accounts(Protocol):
-    """The LLM accounts, as far as they are looked at."""
+    """The LLM accounts, as the health check sees them."""
 
     def of_deployment(self) -> Mapping[str, Known | None]:
-        """Return at once how those of the deployment's keys stand, by provider."""
+        """Return at once the known state of each deployment key's account, by provider."""
 
 
 class Check(BaseModel):
@@ -65,7 +65,7 @@ class Health(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class LookedAt:
-    """What is checked; `n8n` is None if it is not used, `demo` if none is played."""
+    """What is checked; `n8n` is None if it is not used, `demo` if there is no demo."""
 
     settings: Settings
     database: Database
@@ -77,13 +77,13 @@ class LookedAt:
 
 
 class HealthChecks:
-    """Checks everything: once for all who ask meanwhile, because anybody may ask."""
+    """Checks everything, once for all calls that come meanwhile, because anybody may call."""
 
     def __init__(self, looked_at: LookedAt) -> None:
         self._checks = Shared(lambda: _look(looked_at), _BETWEEN_LOOKS)
 
     async def get(self) -> dict[str, Check]:
-        """Return how everything is now, by name."""
+        """Return the result of every check, by name."""
         return await self._checks.get()
 
 
@@ -139,7 +139,7 @@ async def _check_database(database: Database, settings: Settings) -> Check:
 
 
 async def _check_delivery(database: Database) -> Check:
-    """Ok even where WhatsApp refuses: one tenant's number must not take the deployment down."""
+    """Warn if WhatsApp refuses replies; still ok, because that is about single tenants."""
     try:
         async with asyncio.timeout(_PATIENCE):
             tenants = (await count_undelivered(database)).tenants
@@ -156,7 +156,7 @@ async def _check_delivery(database: Database) -> Check:
 
 
 async def _check_answers(database: Database) -> Check | None:
-    """Return nothing if all is well."""
+    """Return None if all is well."""
     try:
         async with asyncio.timeout(_PATIENCE):
             counted = await count_outages(database)
@@ -167,7 +167,7 @@ async def _check_answers(database: Database) -> Check | None:
 
 
 async def _lost_servers(servers: LostServers) -> Check | None:
-    """Return nothing if all is well; ok even if not, because the others are served."""
+    """Return None if all is well. The check is ok even if not, because other tenants are served."""
     try:
         async with asyncio.timeout(_PATIENCE):
             told = await servers.told_to_anybody()
@@ -198,7 +198,7 @@ def _check_connections(pools: TenantPools) -> Check:
 
 
 async def _check_n8n(n8n: Workflows, settings: Settings) -> Check:
-    """n8n being away is an error only if turns wait for it."""
+    """Check n8n. It is an error that n8n is away only if turns wait for it."""
     if await n8n.is_away():
         if settings.n8n_fallback == "queue":
             why = "N8N_FALLBACK=queue"
@@ -207,7 +207,7 @@ async def _check_n8n(n8n: Workflows, settings: Settings) -> Check:
         else:
             return Check(status="ok", message="n8n is away: the Python handlers answer")
         return Check(status="error", message=f"n8n is away: turns wait for it ({why})")
-    # Ok even if a flow fails: one tenant's must not take the deployment down.
+    # Ok even if a flow fails: one tenant's flow must not make the deployment unhealthy.
     failing = n8n.fails()
     warning = "" if failing is None else f"; warning: {failing}"
     return Check(status="ok", message=f"n8n handles the turns{warning}")

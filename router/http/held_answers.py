@@ -1,7 +1,7 @@
-"""A large response, and the memory that it holds until it has been read.
+"""A large response, whose memory counts until the client has read it.
 
-A server keeps what it was given until the other end has read it, however long that takes. So it
-gets a piece at a time, and a reader that is too slow is disconnected.
+A server keeps the data that it gets until the client has read it, however long that takes. So it
+gets a piece at a time, and a client that is too slow is disconnected.
 """
 
 import asyncio
@@ -13,19 +13,19 @@ from starlette.types import Receive, Scope, Send
 
 from router.http.cutting import cut_and_see
 
-_PIECE = 65_536  # bytes; as many as a server takes before it lets its caller wait
+_PIECE = 65_536  # bytes; the server accepts so many before it makes the application wait
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A response must be read within `seconds`, and one more for each `bytes_a_second` it has."""
+    """The time to read a response: `seconds`, and one more for each `bytes_a_second` in it."""
 
     seconds: float = 20.0
     bytes_a_second: int = 50_000
 
 
 class HeldAnswer(Response):
-    """The response; when it is read, or was not in time, `let_go` is called."""
+    """The response. When it was read, or was not read in time, `let_go` is called."""
 
     def __init__(
         self, answer: Response, let_go: Callable[[], None], reading: Reading | None = None
@@ -38,7 +38,7 @@ class HeldAnswer(Response):
         self._let_go = let_go
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Give it, a piece after the other."""
+        """Send the response, one piece after the other."""
         try:
             async with asyncio.timeout(self._seconds):
                 await self._give(send)

@@ -1,4 +1,4 @@
-"""Whether a JSON text may be parsed: how many values it has, and how deep they are nested."""
+"""Decides whether a JSON text may be parsed, by the number of its values and their nesting."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from router.http.bodies import TooMuch
 from router.whatsapp.depth import too_deep
 from router.whatsapp.elements import may_be_deep, too_many
 
-_LARGE = 1_000_000  # bytes; what is larger is looked at beside the event loop
+_LARGE = 1_000_000  # bytes; a larger text is checked in a thread
 
 
 async def require_few_values(raw: bytes, most: int) -> None:

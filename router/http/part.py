@@ -1,8 +1,8 @@
-"""The routes of one module, as they are served: path, name, dependencies, possible errors.
+"""Makes the routes of one module in their final form: path, name, dependencies, possible errors.
 
-FastAPI makes a route when it is declared, and again wherever its router is included, which is half
-of a process's start-up time. So nothing is included. What modules have in common is given to each,
-and `router/routes.py` puts their routes one behind the other.
+FastAPI makes a route when it is declared, and again wherever its router is included. That is half
+of a process's start-up time, so no router is included. What modules have in common is given to
+each, and `router/routes.py` joins their lists of routes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ def part(
     before: Sequence[Depends] = (),
     responses: Responses | None = None,
 ) -> APIRouter:
-    """Return the router of a module; `before` is what a call passes first."""
+    """Return the router of a module; `before` are the dependencies that run first."""
     return APIRouter(
         prefix=prefix,
         tags=[tag],
@@ -33,5 +33,5 @@ def part(
 
 
 def _operation_id(route: APIRoute) -> str:
-    """Return what SDKs call the operation: the name of its function, a verb and a noun."""
+    """Return the operation's name in SDKs: that of its function, a verb and a noun."""
     return route.name

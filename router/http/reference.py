@@ -1,8 +1,8 @@
 """The reference: /openapi.json, and /docs, where Swagger UI shows it.
 
-Swagger UI's files come from a package, not from a CDN. Both exist on your own machine (the embedded
-database), elsewhere only with API_DOCS=true. The document is large, so its bytes are made once. A
-request for it counts for its IP address, like all requests without a credential.
+Swagger UI's files come from a package, not from a CDN. Both pages exist on your own machine (with
+the embedded database), elsewhere only with API_DOCS=true. The document is large, so its bytes are
+made once. A request for it counts for its IP address, like all requests without a credential.
 """
 
 import importlib.util
@@ -19,7 +19,7 @@ from fastapi.responses import FileResponse, HTMLResponse, Response
 from router.logs.events import Action, log_event
 
 _log = logging.getLogger(__name__)
-_PACKAGE: Final = "fastapi_offline"  # of which only the files are used
+_PACKAGE: Final = "fastapi_offline"  # only its files are used
 _FILES: Final = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
 _PAGE: Final = """\
 <!DOCTYPE html>
@@ -46,13 +46,13 @@ SwaggerUIBundle({url: "/openapi.json", dom_id: "#reference", deepLinking: true})
 
 
 def add_reference(app: FastAPI) -> None:
-    """Serve the reference; if the files of /docs are not installed, say so instead of them."""
+    """Serve the reference; if the files of /docs are not installed, log that instead."""
     app.add_api_route("/openapi.json", _document(app), include_in_schema=False)
-    spec = importlib.util.find_spec(_PACKAGE)  # which does not load it
+    spec = importlib.util.find_spec(_PACKAGE)  # finds the package without importing it
     if spec is None or spec.origin is None:
         cure = "pip install -r requirements.txt, or API_DOCS=false"
         log_event(
-            _log, Action.STARTED, f"/docs is not served, for its files are not installed: {cure}",
+            _log, Action.STARTED, f"/docs is not served: its files are not installed: {cure}",
             level=logging.WARNING,
         )  # fmt: skip
         return

@@ -1,8 +1,8 @@
-"""What the rooms that answer requests need, found by its type.
+"""The services that endpoints need, found by their type.
 
-Each room declares its needs in its own frozen dataclass; `router.wiring` makes all of them, and
-`provide` puts them on the application. Only this module reads the application's state, because a
-type checker knows none of its names.
+Each room declares its services in its own frozen dataclass; `router.wiring` makes them all, and
+`provide` puts them on the application. Only this module reads the application's state, because type
+checkers do not know its attributes.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,15 +16,15 @@ _Part = TypeVar("_Part")
 
 
 def provide(app: Starlette, *parts: object) -> None:
-    """Give the application these parts, each replacing an earlier one of the same type."""
+    """Put these parts on the application; each replaces an earlier one of the same type."""
     had: dict[type, object] = getattr(app.state, "services", {})
     app.state.services = {**had, **{type(part): part for part in parts}}
 
 
 def find(scope: Scope, kind: type[_Part]) -> _Part:
-    """Return the part of this type, of the application that answers a request.
+    """Return the part of this type from the application that answers the request.
 
-    Raises RuntimeError before the application has started: nothing can be answered with it yet.
+    Raises RuntimeError before the application has started.
     """
     try:
         part: _Part = scope["app"].state.services[kind]
@@ -36,7 +36,7 @@ def find(scope: Scope, kind: type[_Part]) -> _Part:
 
 
 def given(kind: type[_Part]) -> Callable[[Request], Awaitable[_Part]]:
-    """Return the dependency that gives an endpoint the part of this type, for `Depends`."""
+    """Return a dependency for `Depends` that gives an endpoint the part of this type."""
 
     async def dependency(request: Request) -> _Part:
         return find(request.scope, kind)

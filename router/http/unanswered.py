@@ -1,4 +1,4 @@
-"""What a health check says about customers who get no answer. Pure."""
+"""The health check of customers who get no answer. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,16 +23,16 @@ _OF_THE_DEPLOYMENT = frozenset({"account_empty", "account_refused"})
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """An error is what keeps the whole deployment from its work."""
+    """A check's result. It is an error only if the whole deployment cannot do its work."""
 
     status: Literal["ok", "error"]
     message: str
 
 
 def judge_outages(causes: Sequence[OutageCounted]) -> Judged | None:
-    """Return the check's result; None: everybody is answered.
+    """Return the check's result, or None if everybody is answered.
 
-    A tenant's own key takes no deployment down; the deployment's own does.
+    A tenant's own key is no error of the deployment; the deployment's key is.
     """
     if not causes:
         return None

@@ -1,7 +1,7 @@
-"""How much memory a parsed JSON text takes: it may be many times as large as the text.
+"""Estimates the memory of a parsed JSON text, which may be many times as large as the text.
 
-It is estimated from the text, which takes almost no time. Its strings are examined one by one only
-if it is large and some of them may take four bytes per character.
+It is estimated from the text, which takes almost no time. The strings are examined one by one only
+if the text is large and some of them may take four bytes per character.
 """
 
 from sys import getsizeof
@@ -9,14 +9,14 @@ from sys import getsizeof
 from router.whatsapp.elements import marks
 
 _OF_A_VALUE = (
-    200  # bytes at most, on an average: an object with one field is the largest for its text
+    200  # bytes per value at most, on average; the largest for its text is an object with one field
 )
-_WIDEST = 4  # bytes of a character, in a text that has an emoji
+_WIDEST = 4  # bytes per character, in a string with an emoji
 _LARGE = 65_536
 
 
 def weight_of(raw: bytes, value: object, most_values: int) -> int:
-    """Return about how many bytes `value` takes, which was parsed from `raw`; rather too many.
+    """Return about how many bytes `value`, parsed from `raw`, takes; rather too many.
 
     It has at most `most_values` values.
     """

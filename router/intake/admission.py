@@ -1,6 +1,7 @@
-"""Whether a webhook is let in: the networks it may come from, and the secret it must have.
+"""Decides whether a webhook is admitted, by its secret and the network it comes from.
 
-Decided before its body is read. `router.intake.webhook_access` says what a refusal costs.
+This is decided before its body is read. For the cost of a refusal see
+`router.intake.webhook_access`.
 """
 
 import re
@@ -26,8 +27,8 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 def named_instance(in_path: str) -> str:
     """Return the instance's name from the path. Raises Rejected.
 
-    From here on it is the sender's only name: it finds the secrets, it counts bodies, places and
-    events, and it is recorded. So it is used unchanged or refused: a cleaned-up name would be a
+    This name is used for everything that follows: to find the secrets, to count bodies, places and
+    events, and in the records. So it is used unchanged or refused: a cleaned-up name would be a
     second spelling of a tenant's name.
     """
     if len(in_path) > LONGEST_INSTANCE or clean(in_path) != in_path or _CONTROL.search(in_path):
@@ -39,7 +40,7 @@ async def admit(request: Request, services: IntakeServices, instance: str) -> No
     """Raise Rejected unless the tenant's webhooks may come from this address with this secret."""
     cache = services.access
     if not presents_anything(request.headers, request.query_params.get("token")):
-        # Whatever the tenant's own secrets are: a webhook that shows none costs no query.
+        # A webhook without any secret is refused without a query for the tenant's secrets.
         raise _refused_secret(request, services, Access()) or Rejected(
             401, "bad_secret", "no secret"
         )
@@ -56,7 +57,7 @@ async def admit(request: Request, services: IntakeServices, instance: str) -> No
 
 
 def _refusal(request: Request, services: IntakeServices, access: Access) -> Rejected | None:
-    """The secret comes first: without a valid one, a tenant's networks are not searched."""
+    """Check the secret first: without a valid one, the tenant's networks are not searched."""
     return _refused_secret(request, services, access) or _refused_network(request, services, access)
 
 
@@ -86,7 +87,7 @@ def _networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
 
 
 def _refused_network(request: Request, services: IntakeServices, access: Access) -> Rejected | None:
-    """Both lists must contain the address, the deployment's and the tenant's, if they are set."""
+    """Check the address: the deployment's and the tenant's list, if set, must both contain it."""
     everybodys = _networks(services.settings.webhook_networks)
     lists = [networks for networks in (everybodys or None, access.networks) if networks is not None]
     if not lists:

@@ -1,4 +1,4 @@
-"""Does the sender of a webhook know the secret? Pure, and in constant time over the secrets.
+"""Checks whether the sender of a webhook knows the secret. Pure, and in constant time.
 
 Evolution can present a secret in four ways: in our own header (`X-Webhook-Secret`) or as
 `Authorization: Bearer <secret>`, both set in the webhook's `headers`; as `Authorization: Bearer
@@ -6,7 +6,7 @@ Evolution can present a secret in four ways: in our own header (`X-Webhook-Secre
 that cannot send headers, as `?token=` in the URL. Several secrets may be valid at once, so that one
 can be replaced while webhooks keep coming.
 
-No secret means closed: if none is configured, nothing is accepted.
+If no secret is configured, nothing is accepted.
 """
 
 import hashlib
@@ -17,14 +17,14 @@ from enum import StrEnum
 import jwt
 from jwt.types import Options
 
-# The token lives for 600 s and is made once, before the retries, which go on for some 20 minutes:
-# at the last retry it has been expired for that long.
+# Evolution makes the token once, valid for 600 s, and retries for some 20 minutes: at the last
+# retry the token has been expired for a while.
 JWT_LEEWAY_SECONDS = 25 * 60
 
 _LONGEST_TOKEN = 4096
 _HMAC_BLOCK_BYTES = 64
 _SCHEME = "bearer "
-# The clock is given, so nothing that depends on the time is left to the library.
+# The library must not check times: it would use its own clock instead of the given one.
 _OPTIONS: Options = {
     "require": ["exp"],
     "verify_exp": False,
@@ -54,10 +54,10 @@ def examine(
     now: float,
     hashes: Sequence[str] = (),
 ) -> Verdict:
-    """Return the verdict on a request: every candidate is always compared with every secret.
+    """Return the verdict on a request; every candidate is always compared with every secret.
 
-    `now` is in Unix seconds. Never raises. `hashes` are secrets of which only the SHA-256 (in hex)
-    is known: they cannot verify a JWT.
+    `now` is in Unix seconds. Never raises. `hashes` are secrets whose SHA-256 (in hex) is all that
+    is known; they cannot verify a JWT.
     """
     known = [secret for secret in secrets if secret.strip()]
     if not known and not hashes:
@@ -76,7 +76,7 @@ def examine(
 
 
 def presents_anything(headers: Mapping[str, str], query_token: str | None) -> bool:
-    """Whether the request shows a secret at all, right or wrong."""
+    """Whether the request contains any secret, right or wrong."""
     plain, bearer = _presented(headers)
     return any((*plain, *bearer, query_token))
 
@@ -113,7 +113,7 @@ def _verify(token: str, secret: str, now: float) -> Verdict:
     """Judge a JWT `{iat, exp, app: "evolution", action: "webhook"}`, HS256 with the secret."""
     if token.count(".") != 2 or len(token) > _LONGEST_TOKEN or not token.isascii():
         return Verdict.WRONG
-    # HMAC itself pads a short key with zeros; done here, it only spares the library's warning.
+    # HMAC itself pads a short key with zeros. Padding it here only avoids the library's warning.
     key = secret.encode("utf-8", "surrogatepass").ljust(_HMAC_BLOCK_BYTES, b"\x00")
     try:
         claims = jwt.decode(token, key, algorithms=["HS256"], options=_OPTIONS)

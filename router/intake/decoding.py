@@ -6,7 +6,7 @@ import orjson
 
 from router.intake.rejections import Rejected
 
-_MOST_DIGITS = 40  # of a number that is taken exactly
+_MOST_DIGITS = 40  # of an integer that is read exactly
 _MOST_OF_A_NUMBER = 400
 
 
@@ -19,9 +19,9 @@ def decode(raw: bytes) -> object:
 
 
 def _decode_leniently(raw: bytes) -> object:
-    """Accept what JavaScript writes but orjson refuses: lone surrogates; they are cleaned later.
+    """Accept lone surrogates, which JavaScript writes and orjson refuses; they are cleaned later.
 
-    Python takes long to parse a very long number, and WhatsApp sends none.
+    Very long numbers are refused: Python takes long to parse them, and WhatsApp sends none.
     """
     try:
         text = raw.decode("utf-8", "surrogatepass")

@@ -20,9 +20,9 @@ from router.state.database import Database
 
 @dataclass(frozen=True, slots=True)
 class IntakeServices:
-    """What the way in of a webhook needs: who sent it, how much may come, where it goes.
+    """What receiving a webhook needs: access, limits, and the way into the state.
 
-    `media_came` is called when webhooks carried media; None: nothing processes media.
+    `media_came` is called when a webhook contained media; None: nothing processes media.
     """
 
     settings: Settings

@@ -1,7 +1,7 @@
-"""From the body of a webhook to the events for the state: `open_webhook`, `read_piece`.
+"""Reads the body of a webhook into events for the state: `open_webhook`, `read_piece`.
 
-Pure and fast, because it runs for every webhook. It is tolerant: a missing field, or one of another
-type than Evolution sends, counts as empty. It refuses only what cannot be recorded at all.
+It is pure and fast, because it runs for every webhook. It is tolerant: a field that is missing, or
+has an unexpected type, counts as empty. It refuses only what cannot be recorded at all.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,11 +35,11 @@ __all__ = [
 ]
 
 MOST_ITEMS = 1_000  # in one webhook; Evolution sends one at a time
-_PIECE = 100  # items that are read without a pause; some milliseconds
+_PIECE = 100  # items that are read without a pause; that takes some milliseconds
 
 
 Piece: TypeAlias = tuple[Mapping[str, object] | None, ...]
-"""Some of the items of a webhook, bounded; None stands for an item that is not an object."""
+"""Some items of a webhook, with their sizes limited; None for an item that is not an object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,9 @@ _REASONS = {"messages.set": "history sync"}
 def open_webhook(instance: str, body: Mapping[str, object]) -> Webhook:
     """Open the webhook that came in for `instance` with this decoded body, once for all pieces.
 
-    Everything read from it later is bounded here (`router.whatsapp.bounds`). Raises NotAnEnvelope
-    if the body names no event or another instance, or contains something that no webhook may.
+    The size of everything read later is limited here (`router.whatsapp.bounds`). Raises
+    NotAnEnvelope if the body names no event or another instance, or has content that no webhook may
+    have.
     """
     head, _ = bounded({name: body[name] for name in ENVELOPE_FIELDS if name in body})
     envelope = open_envelope(instance, head)
@@ -112,7 +113,7 @@ def open_webhook(instance: str, body: Mapping[str, object]) -> Webhook:
 
 
 def _media_in(items: Sequence[object]) -> str | None:
-    """Return the media of a webhook with one message, and remove it from everything else."""
+    """Return the media of a webhook with one message, and remove it from the items."""
     item = items[0] if len(items) == 1 else None
     message = item.get("message") if isinstance(item, dict) else None
     media = message.get("base64") if isinstance(message, dict) else None
@@ -120,9 +121,9 @@ def _media_in(items: Sequence[object]) -> str | None:
 
 
 def _in_pieces(items: Sequence[object]) -> Iterator[Piece]:
-    """Return the items, bounded, in pieces of a few, and of fewer if they are long; at least one.
+    """Divide the items into pieces, at least one; long items make smaller pieces.
 
-    An item that is not an object becomes None here.
+    The size of each item is limited here; an item that is not an object becomes None.
     """
     piece: list[Mapping[str, object] | None] = []
     characters = 0
@@ -139,8 +140,8 @@ def _in_pieces(items: Sequence[object]) -> Iterator[Piece]:
 def read_piece(envelope: Envelope, piece: Piece) -> Parsed:
     """Return the content of one piece of a webhook.
 
-    `events` and `ignored` are never both empty. Raises NotAnEnvelope if nothing important in it can
-    be recorded.
+    `events` and `ignored` are never both empty. Raises NotAnEnvelope if none of its items can be
+    read.
     """
     of_instance = _INSTANCE_READERS.get(envelope.event)
     reader = _MESSAGE_READERS[envelope.event] if of_instance is None else of_instance
@@ -151,7 +152,7 @@ def read_piece(envelope: Envelope, piece: Piece) -> Parsed:
 
 
 def parse_webhook(instance: str, body: Mapping[str, object]) -> Parsed:
-    """Return the content of the whole webhook: `read_piece` of all its pieces together."""
+    """Return the content of the whole webhook: `read_piece` for all its pieces together."""
     webhook = open_webhook(instance, body)
     if webhook.ignored is not None:
         return Parsed(webhook.envelope.event, (), webhook.ignored)
@@ -160,7 +161,7 @@ def parse_webhook(instance: str, body: Mapping[str, object]) -> Parsed:
 
 
 def _read_each(reader: _Reader, envelope: Envelope, piece: Piece) -> list[_Outcome]:
-    """Read every item of a piece; an item that cannot be recorded affects no other."""
+    """Read every item of a piece; an item that cannot be recorded does not affect the others."""
     outcomes: list[_Outcome] = []
     refused: NotAnEnvelope | None = None
     for item in piece:

@@ -1,9 +1,9 @@
-"""Whose gap is repaired next. Pure: the clock is given, in seconds.
+"""Decides which instance's gap is repaired next. Pure: the clock is given, in seconds.
 
 Instances that have just reconnected come first, then the others in the order in which they were
-added. Of one server only a few are repaired at once, and only one until the server has responded.
-When a server fails, all its instances are put off, longer each time; then one of them tries again,
-and the others follow if that succeeds.
+added. Only a few instances of one server are repaired at once, and only one until the server has
+responded. When a server fails, all its instances are put off, longer each time; then one of them
+tries again, and the others follow if that succeeds.
 """
 
 import heapq
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-_OF_ONE_SERVER = 4  # at once
+_OF_ONE_SERVER = 4  # repairs at once
 
 
 @dataclass(slots=True, eq=False)
@@ -23,7 +23,7 @@ class Gap:
     server: str = ""
     is_first: bool = False  # it has just reconnected
     is_taken: bool = False
-    is_replaced: bool = False  # because of an earlier entry of the same instance
+    is_replaced: bool = False  # by another entry of the same instance
     tries: int = 0
     successes_seen: int = 0
 
@@ -31,8 +31,8 @@ class Gap:
 @dataclass(slots=True, eq=False)
 class _Server:
     put_off: deque[Gap] = field(default_factory=deque)
-    failed: deque[Gap] = field(default_factory=deque)  # behind those: each may be the only one
-    gaps: int = 0  # that are known to be there
+    failed: deque[Gap] = field(default_factory=deque)  # after `put_off`; maybe only these fail
+    gaps: int = 0  # known to be on this server
     running: int = 0
     failures: int = 0  # in a row
     free_at: float = 0.0
@@ -45,14 +45,14 @@ class _Server:
 
 
 def server_of(url: str) -> str:
-    """Return the part that two URLs of one server have in common."""
+    """Return the host and port of a URL, which identify its server."""
     return urlsplit(url).netloc.lower() or url
 
 
 class GapQueue:
     """The gaps that wait or are being repaired.
 
-    `delays`: how long a server is put off at its first failure, its second, and so on.
+    `delays`: how long a server is put off after its first failure, its second, and so on.
     """
 
     def __init__(self, delays: Sequence[float]) -> None:
@@ -95,14 +95,14 @@ class GapQueue:
         return None
 
     def place(self, gap: Gap, url: str, now: float) -> bool:
-        """Set the server of a taken gap, unless it is known. False: the gap has been put off."""
+        """Set the server of a taken gap, if it was unknown. False: this puts the gap off."""
         if gap.server:
             return True
         self._count(gap, url)
         return self._enter(gap, now)
 
     def seconds_to_next(self, now: float) -> float | None:
-        """Return when the next server that was put off may be tried; None: there is none."""
+        """Return the seconds until the next server that was put off may be tried, or None."""
         return max(0.0, self._alarms[0][0] - now) if self._alarms else None
 
     def done(self, gap: Gap) -> None:
@@ -113,7 +113,7 @@ class GapQueue:
         self._forget(gap)
 
     def refused(self, gap: Gap) -> bool:
-        """Note that its server responded, and will never do it. Returns whether that is new."""
+        """Note that the server refused the repair for good. Return whether that is new."""
         self._leave(gap)
         self._answered(gap)
         is_news = self._is_news(gap, "refused")
@@ -121,12 +121,12 @@ class GapQueue:
         return is_news
 
     def failed(self, gap: Gap, now: float) -> bool:
-        """Note that its server is away: all its instances wait. Returns whether that is new.
+        """Note that the server is away: all its instances wait. Return whether that is new.
 
-        An instance that fails again and again while others succeed is given up.
+        An instance that keeps failing while others succeed is given up.
         """
         server = self._leave(gap)
-        assert server is not None  # noqa: S101 - its server was asked
+        assert server is not None  # noqa: S101 - the repair has asked it
         is_news = self._is_news(gap, "away")
         if server.successes > gap.successes_seen:
             gap.tries += 1
@@ -145,9 +145,9 @@ class GapQueue:
         return is_news
 
     def put_back(self, gap: Gap, *, to_the_end: bool = False) -> bool:
-        """Queue it again, for a reason that is not its server's fault.
+        """Queue the gap again, for a reason that is not its server's fault.
 
-        `to_the_end`: behind all others; after some times not at all, which returns False.
+        `to_the_end`: after all others. After several times it is given up, which returns False.
         """
         self._leave(gap)
         gap.is_taken = gap.is_first = False
@@ -198,7 +198,7 @@ class GapQueue:
         self._let_in(server, server.room())
 
     def _let_in(self, server: _Server, most: int) -> None:
-        """Let this many of those that were put off go next."""
+        """Let up to `most` of the server's gaps that were put off go next."""
         while most > 0 and (waiting := server.put_off or server.failed):
             gap = waiting.popleft()
             if not gap.is_replaced:
@@ -219,7 +219,7 @@ class GapQueue:
             self._let_in(server, 1)
 
     def _wake_servers(self, now: float) -> None:
-        """Let one instance of each server try again whose wait is over."""
+        """For each server whose wait is over, let one instance try again."""
         while self._alarms and self._alarms[0][0] <= now:
             _, name = heapq.heappop(self._alarms)
             self._let_in_where_idle(name)

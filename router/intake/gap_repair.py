@@ -2,9 +2,9 @@
 
 Evolution keeps webhooks that it could not deliver in memory, for some 20 minutes. A longer outage,
 or its own restart, loses them. It still lists the messages that it stored (`POST
-/chat/findMessages/{instance}`, newest first), in the shape of messages.upsert except the `status`.
-They come in like any event, with the same dedupe keys as webhooks, so a message that both bring
-counts once. Messages that are hours old are recorded, not answered.
+/chat/findMessages/{instance}`, newest first), in the format of messages.upsert except the `status`.
+They come in like any event, with the same dedupe keys as webhooks, so a message that comes both
+ways counts once. Messages that are hours old are recorded, not answered.
 
 `router.intake.gap_repairs` runs the repairs in the background.
 """
@@ -34,14 +34,14 @@ from router.whatsapp.clean import as_object, as_text, as_time
 
 _log = logging.getLogger(__name__)
 _MOST_RECORDS = 200 * SIZES[0]
-_MOST_ASKED = 400  # times, for them; heavy ones come a few at a time
-_MOST_PASSED_OVER = 50  # each is asked for five times; nobody's Evolution has so many
-_HEAVIEST = 32 * 1024 * 1024  # characters of what is kept until it is recorded
-_OF_A_RECORD = 1000  # characters that each counts for beside its own
-_PAGE_SECONDS = 10.0  # that Evolution has for a page, to its last byte
-_MOST_SECONDS = 300.0  # and for all of them: others wait for the place
-_EVENTS_AT_A_TIME = 20  # webhooks are recorded in between
-_MARGIN_SECONDS = 600  # WhatsApp's clock, Evolution's and the database's are not one
+_MOST_ASKED = 400  # requests for these records; large records come a few at a time
+_MOST_PASSED_OVER = 50  # each is requested five times; no real Evolution has so many
+_HEAVIEST = 32 * 1024 * 1024  # characters that are kept until they are recorded
+_OF_A_RECORD = 1000  # characters that each record counts in addition to its content
+_PAGE_SECONDS = 10.0  # for a page, until its last byte
+_MOST_SECONDS = 300.0  # for all pages, because other repairs wait for the place
+_EVENTS_AT_A_TIME = 20  # so that webhooks are recorded in between
+_MARGIN_SECONDS = 600  # the clocks of WhatsApp, Evolution and the database differ
 _LOOK_BACK_HOURS = 24
 _KNOWN = ("known_message", "own_message")
 
@@ -50,8 +50,8 @@ _KNOWN = ("known_message", "own_message")
 class GapReport:
     """What a repair found: how many of the `listed` messages since `since` were new.
 
-    `unused` are, for example, groups and status posts; `failed` could not be read or recorded;
-    `complete` is false if there were more than a repair looks through.
+    `unused` counts, for example, messages of groups and status posts, `failed` those that could not
+    be read or recorded. `complete` is false if there were more messages than a repair reads.
     """
 
     instance: str
@@ -72,10 +72,10 @@ async def repair_gap(
     ingester: Ingester,
     since: datetime | None = None,
 ) -> GapReport:
-    """Bring in what Evolution has stored since `since`, or since something may be missing.
+    """Fetch and record what Evolution stored since `since`, or since messages may be missing.
 
-    Raises EvolutionError and StateError. What was recorded until then stays, and the next repair
-    begins at the same time again.
+    Raises EvolutionError and StateError. What was recorded before the error stays, and the next
+    repair starts from the same time again.
     """
     start = await _gap_start(database, tenant)
     # Evolution's times are whole seconds.
@@ -120,7 +120,7 @@ async def _gap_start(database: Database, tenant: TenantInstance) -> GapFrom:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What is kept of a record: without the media and the thumbnail that it may contain."""
+    """What is kept of a record: its events, without media and thumbnails."""
 
     sent_at: datetime
     events: Sequence[Json]
@@ -138,13 +138,13 @@ async def _list_stored(
     since: datetime,
     read: Callable[[Mapping[str, Any]], _Stored],
 ) -> tuple[list[_Stored], list[PassedOver], bool]:
-    """Return the stored records, oldest first, those too large, and whether that is all.
+    """Return the stored records, oldest first, those too large, and whether these are all.
 
-    A record that is too large will be so the next time: it is reported and left out, and does not
-    keep the gap open.
+    A record that is too large is reported and left out. It does not keep the gap open, because it
+    would be too large the next time, too.
 
-    A message that is edited while the pages are read moves to the first page, which was read
-    already, so that page is read again.
+    A message that is edited while the pages are read moves to the first page, so that page is read
+    again at the end.
     """
     instance = tenant.reachable()
     clock = asyncio.get_running_loop().time
@@ -153,7 +153,7 @@ async def _list_stored(
     weight = 0
 
     async def turn(pages: Pages) -> bool:
-        """Turn a page; return whether older ones may matter."""
+        """Read the next page; return whether older messages may matter."""
         nonlocal weight
         answer = await pages.turn()
         recent = [record for record in answer.records if _sent_at(record) >= since]
@@ -200,33 +200,33 @@ async def _page(
 def _read_all(
     read: Callable[[Mapping[str, Any]], _Stored], records: Mapping[object, Mapping[str, Any]]
 ) -> tuple[dict[object, _Stored], int]:
-    """Return what is kept of each record, and its size."""
+    """Return what is kept of each record, and the size of it all."""
     kept = {identity: read(record) for identity, record in records.items()}
     return kept, sum(each.weight for each in kept.values())
 
 
 def _identity(record: Mapping[str, Any]) -> object:
-    """Return what identifies a message: our own may have two records."""
+    """Return what identifies a message; a message of ours may have two records."""
     key = as_object(record.get("key"))
     wa_id = as_text(key.get("id"))
     if not wa_id:
-        return object()  # it will be counted as one that cannot be read
+        return object()  # unique; the record is counted later as unreadable
     return wa_id, key.get("fromMe") is True, as_text(key.get("remoteJid"))
 
 
 def _in_order(stored: list[_Stored]) -> list[_Stored]:
-    stored.reverse()  # so that those of one second stay in order
+    stored.reverse()  # so that messages of the same second keep their order
     return sorted(stored, key=lambda each: each.sent_at)
 
 
 def _sent_at(record: Mapping[str, Any]) -> datetime:
-    """When the message was sent; now, if the record does not say, so that it is not left out."""
+    """Return when the message was sent; now if the record has no time, so it is not left out."""
     moment = as_time(record.get("messageTimestamp"))
     return datetime.now(UTC) if moment is None else datetime.fromisoformat(moment)
 
 
 def _read(instance: str, record: Mapping[str, Any]) -> _Stored:
-    """Return what a record contains: its events, or why it is of no use or cannot be read."""
+    """Return a record's events, or that it is unused or cannot be read."""
     sent_at = _sent_at(record)
     try:
         parsed = parse_webhook(

@@ -1,9 +1,9 @@
-"""Gap repairs in the background: few at a time, even if some servers hang or refuse.
+"""Runs gap repairs in the background, a few at a time, even if some servers hang or refuse.
 
-After a start every instance's gap is repaired, and after a restart of Evolution those of all its
-instances: thousands of repairs, none of which may take a place from a webhook or a reply. So they
-start one after the other with a pause in between, run eight at a time, use connections of their
-own, and use at most two connections of the database.
+After a start the gaps of all instances are repaired, and after a restart of an Evolution those of
+all its instances. These may be thousands of repairs, and none may take a place from a webhook or a
+reply. So they start one after the other with a pause in between, run eight at a time, have their
+own connections to Evolution, and use at most two connections of the database.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from router.tenants.policy import policy
 
 _log = logging.getLogger(__name__)
 AT_ONCE = 8
-_CALLS_AT_ONCE = 2  # of the state
+_CALLS_AT_ONCE = 2  # calls of the state
 _BETWEEN_STARTS = 0.05  # seconds
 _RETRY_DELAYS = (2.0, 10.0, 30.0, 60.0)
 
@@ -48,7 +48,7 @@ class _FewCalls:
 class GapRepairs:
     """Runs repairs, one at a time for each instance; `evolution` has a pool of its own.
 
-    What they find comes in through their own Ingester: `on_decision` is called as for webhooks.
+    They have their own Ingester, which calls `on_decision` as for webhooks.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class GapRepairs:
     ) -> None:
         self._database = _FewCalls(database, _CALLS_AT_ONCE)
         self._evolution = evolution
-        # One call is about one instance: a repair does not delay webhooks of others.
+        # One call is about one instance, so that a repair does not delay other instances' webhooks.
         self._ingester = Ingester(self._database, policy(settings), marks, on_decision, instances=1)
         self._keys = InstanceKeys.of(settings)
         self._retry_delays = retry_delays
@@ -74,12 +74,12 @@ class GapRepairs:
         self._is_stopping = False
 
     def begin(self, instance: str) -> None:
-        """Repair the gap of `instance` before all that wait; one under way continues."""
+        """Repair the gap of `instance` next; a repair that is under way continues."""
         self._queue.add(instance, first=True)
         self._go_on()
 
     def begin_all(self) -> None:
-        """Repair every active tenant's gap: while no router ran, no event could ask for it."""
+        """Repair every active tenant's gap, because no event asks for it after a router's start."""
         self._run(self._list_all(), "gap repair of all")
 
     async def stop(self) -> None:
@@ -93,7 +93,7 @@ class GapRepairs:
         await self._ingester.drain()
 
     async def _list_all(self) -> None:
-        """Retry until it succeeds: nothing else asks for what was missed while no router ran."""
+        """List the instances; retry until it succeeds: nothing else starts these repairs."""
         while not await safely(self._list, "gap repair at the start failed"):  # noqa: ASYNC110
             await asyncio.sleep(self._retry_delays[-1])
 
@@ -113,7 +113,7 @@ class GapRepairs:
         self._go_on()
 
     def _go_on(self, _: object = None) -> None:
-        """Begin what may begin now, and schedule the next look."""
+        """Begin the repairs that may begin now, and schedule the next call of this."""
         self._cancel_timer()
         if self._is_stopping or len(self._running) >= AT_ONCE:
             return
@@ -156,7 +156,7 @@ class GapRepairs:
             is_news = self._begin_at <= now() + _BETWEEN_STARTS
             self._begin_at = now() + self._retry_delays[0]
             self._log_failure(gap, f"gap repair waits for the database: {error}", is_news=is_news)
-        except StateError as error:  # of this instance alone: the others do not wait for it
+        except StateError as error:  # affects this instance alone: the others do not wait for it
             queue.put_back(gap, to_the_end=True)
             self._log_failure(gap, f"gap repair failed: {error}", is_news=gap.tries <= 1)
         except (Exception, asyncio.CancelledError) as error:
@@ -166,7 +166,7 @@ class GapRepairs:
             log_unexpected(f"gap repair of {gap.instance} failed", error)
 
     async def _repair_once(self, gap: Gap) -> bool:
-        """Return whether it was repaired; False: it has to wait for its server."""
+        """Repair the gap. Return False if it has to wait for its server instead."""
         tenant = await find_instance(self._database, gap.instance, self._keys)
         if not self._queue.place(gap, tenant.server_url, asyncio.get_running_loop().time()):
             return False

@@ -1,18 +1,18 @@
 """The one way in: carries events to the state, many at a time, from webhooks and gap repair.
 
-Each event gets its marks here (see `marks`), is recorded, and its reactions follow, whether a
-webhook brought it or gap repair found it: nothing else calls `ingest_events`.
+Each event gets its marks here (see `marks`) and is recorded, then its reactions follow. This is the
+same for events from webhooks and from gap repair: nothing else calls `ingest_events`.
 
-While one call is in flight, new events collect. The next call takes them all, of each instance in
-turn, so that a busy sender makes nobody else wait. Events count, not webhooks: of a webhook with
-many events, each call takes a few. There is no timer: a lone webhook waits for nothing, and a burst
-costs one round trip for dozens.
+While one call is in flight, new events collect. The next call takes them in turn from each
+instance, so that a busy sender makes no other wait. Events count, not webhooks: each call takes
+only a few events of a webhook with many. There is no timer: a lone webhook does not wait, and a
+burst needs one round trip for dozens of events.
 
 There are a few such streams, so that one call runs while another is committed, and webhooks are
-read here while the state works. All events of one chat go through the same stream, one after the
-other. An instance whose events alone took too long gets a stream apart for a while, where each call
-is about one instance, so that it delays no other's messages. If it comes back and is as slow as
-before, it goes apart for twice as long, because others wait each time until it is found out.
+read while the state works. All events of one chat go through the same stream, one after the other.
+An instance whose events alone took too long gets a separate stream for a while, where each call is
+about one instance, so that it delays no other instance's messages. If it is still slow after that,
+it goes there for twice as long, because others wait each time until this is found out.
 """
 
 import time
@@ -26,28 +26,28 @@ from router.state.calls.intake import Decision, IngestEvents, ingest_events
 from router.state.database import Database, Json
 
 STREAMS = (
-    2  # with the one apart, and one for the access cache: as many connections as webhooks may have
+    2  # plus the separate stream and the access cache: as many connections as webhooks may have
 )
-PATIENCE_MS = 50  # that a call waits for a lock which somebody else holds
-_APART_FOR = 60.0  # seconds, at first
+PATIENCE_MS = 50  # for which a call waits for a lock
+_APART_FOR = 60.0  # seconds, the first time
 _LONGEST_APART = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Apart:
-    """Until when an instance goes apart, and for how many seconds that is."""
+    """Until when an instance uses the separate stream, and for how many seconds in all."""
 
     until: float
     seconds: float
 
     def again(self, now: float) -> "_Apart":
-        """Return the value for an instance that is slow again after it came back: twice as long."""
+        """Return the value for an instance that came back and is slow again: twice as long."""
         twice = min(2 * self.seconds, _LONGEST_APART)
         seconds = twice if now >= self.until else self.seconds
         return _Apart(now + seconds, seconds)
 
     def is_forgotten(self, now: float) -> bool:
-        """Whether it has been quick for as long as it had been apart."""
+        """Whether it came back and has been fast for as long as it was apart."""
         return now >= self.until + self.seconds
 
 
@@ -64,9 +64,9 @@ class Ingester:
         instances: int = MAX_EVENTS_PER_CALL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take `on_decision(event, decision)`: called after each commit; its errors are logged.
+        """`on_decision(event, decision)` is called after each commit; its errors are logged.
 
-        One call is about the events of at most this many `instances`. `clock` gives seconds.
+        One call contains events of at most `instances` instances. `clock` gives seconds.
         """
         self._database = database
         self._policy = dict(policy)
@@ -80,19 +80,19 @@ class Ingester:
     async def ingest(self, events: Sequence[Json], correlation_id: str) -> list[Decision]:
         """Return one decision for each event, in order, once they are committed.
 
-        `correlation_id` is the log's name for whatever brought them. Raises DatabaseAway; the
-        events may have been recorded all the same, and giving them again returns the decisions that
+        `correlation_id` identifies their webhook or repair in the log. Raises DatabaseAway; the
+        events may have been recorded even then, and ingesting them again returns the decisions that
         were made.
         """
         marked = [self._marks.marked(event, correlation_id) for event in events]
         return await self._stream_for(marked).ingest(marked)
 
     def waiting_for(self, instance: str) -> int:
-        """Return how many events of the instance wait for the next calls."""
+        """Return how many events of the instance are not in a call yet."""
         return sum(stream.sizes[instance] for stream in (*self._streams, self._apart))
 
     async def drain(self) -> None:
-        """Wait until nothing is in flight: to be called before the database is closed."""
+        """Wait until nothing is in flight; call this before the database is closed."""
         for stream in (*self._streams, self._apart):
             await stream.drain()
 
@@ -122,7 +122,7 @@ class Ingester:
 
 
 def stream_of(events: Sequence[Json]) -> int:
-    """Return the stream: that of the first event's chat, to which almost always all belong."""
+    """Return the number of the stream, by the first event's chat: almost always that of all."""
     jids = events[0].get("jids") if events else None
     chat = f"{instance_of(events)}/{jids[0] if jids else ''}"
     return crc32(chat.encode("utf-8", "surrogatepass")) % STREAMS

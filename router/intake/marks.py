@@ -1,9 +1,9 @@
 """The marks that every event gets on its way in, from a webhook or from gap repair.
 
-They are: its correlation id, which finds its log lines; the hashes of its contact, which keep an
-erased person out; and whether it is part of a flood: beyond a number of messages a minute, a
-contact's messages start no turn. Messages that gap repair fetched were not written just now, so
-they never count as a flood.
+They are: its correlation id, by which its log lines are found; the hashes of its contact, by which
+an erased person is recognised; and whether it is part of a flood. Beyond a number of messages a
+minute, a contact's messages start no turn. Messages from gap repair never count as a flood, because
+they were not written just now.
 """
 
 from limits import RateLimitItem
@@ -22,7 +22,7 @@ class Marks:
         self._limit: RateLimitItem = per_minute(messages_per_minute)
 
     def marked(self, event: Json, correlation_id: str) -> Json:
-        """Return one event with its marks, in the form that the state takes."""
+        """Return the event with its marks, as the state expects it."""
         event["correlation_id"] = correlation_id
         if self._is_flood(event):
             event["flood"] = True

@@ -19,7 +19,7 @@ from router.tenants.policy import policy
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """What brings in webhooks' events, and what brings in those that no webhook brought."""
+    """The services that bring in events: from webhooks, and those that no webhook brought."""
 
     ingester: Ingester
     repairs: GapRepairs
@@ -29,7 +29,7 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class Wakes:
-    """What is woken by incoming events, besides turns."""
+    """What incoming events wake up, besides turns."""
 
     notices: Callable[[], None]
     relays: Callable[[], None]
@@ -46,7 +46,7 @@ def open_intake(
 ) -> Intake:
     """Return the way in; no repair has begun.
 
-    `history` has a pool of its own. `turns` hears of events from both.
+    `history` has its own pool. `turns` is told of events from webhooks and from repairs.
     """
     marks = Marks(hashes, rates, settings.contact_messages_per_minute)
     reactions = Reactions(turns, wakes.notices, hashes)

@@ -15,7 +15,7 @@ _SHOWN = 4
 
 @dataclass(frozen=True, slots=True)
 class NewSecret:
-    """A secret that nobody knows yet, and what the state stores of it."""
+    """A new secret, and what the state stores of it."""
 
     secret: SecretStr
     secret_hash: str
@@ -23,7 +23,7 @@ class NewSecret:
 
 
 def make_secret() -> NewSecret:
-    """Make one. It is random and long: a plain hash of it cannot be reversed."""
+    """Make a secret. It is long and random, so a plain hash of it cannot be reversed."""
     text = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
     secret = SecretStr(text)
     shield_secret(secret)

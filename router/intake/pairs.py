@@ -1,8 +1,9 @@
-"""Whose LID it is: asked of Evolution, once, when the owner writes to an unknown one.
+"""Asks Evolution who has a LID, when the owner writes to one that is unknown.
 
 Evolution 2.3 sometimes reports only the LID of a chat. Its stored messages of that chat may name
-the phone as well. Such a message comes in like any other, and the state then knows that both are
-one person. If there is none, the conversations that it may belong to wait (`unknown_lid_minutes`).
+the phone as well. Such a message is then recorded like any other, and the state knows that LID and
+phone are one person. If there is none, the conversations that the LID may belong to wait
+(`unknown_lid_minutes`).
 """
 
 import asyncio
@@ -25,15 +26,15 @@ from router.whatsapp.clean import as_list
 
 _log = logging.getLogger(__name__)
 AT_ONCE = 4
-_MOST_WAITING = 100  # no others are asked about meanwhile: what may belong to them waits anyway
+_MOST_WAITING = 100  # further LIDs are not asked about: the conversations wait in any case
 _AGAIN_AFTER = 3600.0  # seconds
 _MOST_REMEMBERED = 10_000
 _RECORDS = 10
-_SECONDS = 10.0  # for both questions
+_SECONDS = 10.0  # for both requests
 
 
 class Pairs:
-    """Asks about a few at a time, about each LID once an hour; again if nobody could be asked."""
+    """Asks about a few LIDs at a time, about each once an hour, or again if Evolution was away."""
 
     def __init__(
         self,
@@ -54,7 +55,7 @@ class Pairs:
         self._running: set[asyncio.Task[Any]] = set()
 
     def ask(self, instance: str, lid: str) -> None:
-        """Ask in the background whose LID this is, unless that was asked just now."""
+        """Ask in the background whose LID this is, unless that was asked recently."""
         now = self._clock()
         if now - self._asked.get((instance, lid), -_AGAIN_AFTER) < _AGAIN_AFTER:
             return
@@ -63,7 +64,7 @@ class Pairs:
         while len(self._asked) >= _MOST_REMEMBERED:
             self._asked.pop(next(iter(self._asked)))
         self._asked[instance, lid] = now
-        look = safely(partial(self._look, instance, lid), "nobody could be asked whose LID it is")
+        look = safely(partial(self._look, instance, lid), "the look-up of a LID's person failed")
         task = asyncio.create_task(look, name="whose LID it is")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -91,7 +92,7 @@ class Pairs:
                 )  # fmt: skip
 
     async def _find(self, instance: str, lid: str) -> Json | None:
-        """Return a stored message that names the LID together with a phone."""
+        """Return a stored message that names both the LID and a phone."""
         tenant = await find_instance(self._database, instance, self._keys)
         for jid, other in ((lid, None), (None, lid)):
             page = await self._evolution.find_messages(
@@ -104,7 +105,7 @@ class Pairs:
 
 
 def told_of(instance: str, lid: str, record: Mapping[str, Any]) -> Json | None:
-    """Return the record's message if it names the LID and a phone as one person."""
+    """Return the record's message if it says that the LID and a phone are one person."""
     body = {"event": "messages.upsert", "instance": instance, "data": record}
     try:
         events = parse_webhook(instance, body).events

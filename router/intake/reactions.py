@@ -1,7 +1,7 @@
 """In-process side effects after a commit.
 
-A correct outcome does not depend on them: every process finds the same in the database. They make
-the reply quick, and save an LLM call whose reply the fence would refuse.
+No correct result depends on them: every process finds the same in the database. They make the reply
+quick, and save an LLM call whose reply the fence would refuse.
 """
 
 import logging
@@ -17,10 +17,10 @@ _log = logging.getLogger(__name__)
 
 
 class Turns(Protocol):
-    """What works on turns, as far as decisions are reported to it."""
+    """The worker on turns, as it is told of decisions."""
 
     def wake(self, due_in: float = 0.0) -> None:
-        """There is (or will be, in `due_in` seconds) a turn to claim."""
+        """Claim now, or in `due_in` seconds: a turn is due then."""
 
     def abandon(self, session_id: int) -> None:
         """Stop making the reply of a session: it is no longer needed."""
@@ -32,10 +32,11 @@ class Reactions:
     def __init__(
         self, turns: Turns, wake_notices: Callable[[], None], hashes: ContactHashes
     ) -> None:
-        """Gap repair sets `reconnected`: it is called with the instance's name.
+        """The callbacks are set later, by others.
 
-        `unknown_lid` is set by Pairs, and called with an instance's name and a LID; `media_came` is
-        set by what understands media; `relayed` is called when there may be relays to send.
+        `reconnected` (set by gap repair) is called with an instance's name, `unknown_lid` (set by
+        Pairs) with an instance's name and a LID, `media_came` when there are media jobs, and
+        `relayed` when there may be relays to send.
         """
         self.media_came: Callable[[], None] = lambda: None
         self.reconnected: Callable[[str], None] = lambda _: None
@@ -46,7 +47,7 @@ class Reactions:
         self._hashes = hashes
 
     def __call__(self, event: Json, decision: Decision) -> None:
-        """React to one committed decision; a repeated event had its reaction before."""
+        """React to one committed decision, unless the event is a repeated one."""
         if decision.duplicate:
             return
         self._begin_work(event, decision)
@@ -72,7 +73,7 @@ class Reactions:
                 )
 
     def _begin_work(self, event: Json, decision: Decision) -> None:
-        """Wake what has to work on the recorded event, besides turns."""
+        """Wake the other workers that the recorded event concerns."""
         if event.get("media") is not None:
             self.media_came()
         if decision.relayed:
@@ -119,7 +120,7 @@ class Reactions:
             state=decision.state,
         )
         if decision.state == "open":
-            self._turns.wake()  # what waited for the line is due now
+            self._turns.wake()  # turns that waited for the line are due now
             self._wake_notices()
             self.relayed()
         if decision.reconnected:

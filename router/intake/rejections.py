@@ -1,6 +1,6 @@
-"""Rejected webhooks and their log: the first of each kind at once, of the rest the number.
+"""Logs rejected webhooks: the first of each kind at once, of the others only their number.
 
-Anybody can send thousands a second. The log must neither break nor hide the important one.
+Anybody can send thousands a second. They must neither fill the log nor hide an important line.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ _MOST_LINES = 20  # in one window
 
 
 class Rejected(Exception):
-    """The webhook is answered with this status and code; nothing was recorded."""
+    """The webhook is refused with this status and code; nothing was recorded."""
 
     def __init__(
         self, status: int, code: str, message: str, retry_after: int | None = None
@@ -28,7 +28,7 @@ class Rejected(Exception):
 
 
 class Rejections:
-    """Writes a line per instance and code in ten seconds, and one that counts the others."""
+    """Writes one line per instance and code in ten seconds, and the number of the others."""
 
     def __init__(self) -> None:
         self._seen: set[tuple[str, str]] = set()
@@ -49,12 +49,12 @@ class Rejections:
             Action.WEBHOOK_REJECTED,
             str(rejected),
             level=logging.WARNING,
-            instance=scrubbed(instance[:200]),  # nobody has proved yet that it is an instance
+            instance=scrubbed(instance[:200]),  # it may be anything: the caller is not proven
             status=rejected.status,
         )
 
     def tell(self) -> None:
-        """Log how many were only counted, and start again."""
+        """Log how many were only counted, and count from zero again."""
         if self._ends is not None:
             self._ends.cancel()
             self._ends = None

@@ -1,15 +1,15 @@
 """`POST /webhook/{instance_name}`: verify, parse, record, answer.
 
-What the answer means to Evolution API (2.3): 2xx is accepted; 400, 401, 403, 404 and 422 are never
+How Evolution API (2.3) takes the answer: 2xx is accepted; 400, 401, 403, 404 and 422 are never
 retried, so the message would be lost; anything else is retried for some 20 minutes. So the answer
 is 2xx for everything that is recorded or deliberately ignored, 503 for what may work later, and 4xx
 for what never can.
 
-A flood is recorded rather than refused. One contact's flood costs little and is marked: beyond the
-limit its messages start no turn. One instance's flood would make others wait, so it is held back
-with 429: Evolution repeats the webhooks, and gap repair fetches what Evolution gives up on. A
-webhook with many events counts once per event; it is read and recorded in pieces, and other work
-runs in between.
+A flood of one contact is recorded, not refused. It costs little and is marked: beyond the limit,
+the contact's messages start no turn. A flood of one instance would make others wait, so it is
+answered with 429: Evolution repeats the webhooks, and gap repair fetches what Evolution gives up
+on. A webhook with many events counts once per event; it is read and recorded in pieces, and other
+work runs in between.
 """
 
 import asyncio
@@ -46,10 +46,10 @@ from router.state.database import Json
 
 
 class _Direct(APIRoute):
-    """A FastAPI route, in the API reference like any other, that is answered without FastAPI.
+    """A route that is documented by FastAPI like any other, but answered without it.
 
-    Reading a signature again for each call is a quarter of what a webhook costs in Python. Here
-    there is nothing to read but the path, and the services are always the same.
+    FastAPI's reading of the endpoint's parameters is a quarter of a webhook's cost in Python. These
+    endpoints take only the path, and the services are always the same.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
@@ -80,7 +80,7 @@ router = APIRouter(
 )
 _log = logging.getLogger(__name__)
 _MOST_VALUES = 100_000  # in one webhook
-_LARGE = 32_768  # bytes; what is larger is parsed beside the event loop
+_LARGE = 32_768  # bytes; a larger body is parsed in a thread
 
 
 @router.post(
@@ -99,7 +99,7 @@ async def receive_webhook(
     request: Request, services: TheServices, instance_name: str, event: str | None = None
 ) -> Response:
     """Answers when the event is committed or ignored; never waits for an LLM."""
-    del event  # the body names its event; the path segment only repeats it
+    del event  # the path only repeats the event that the body names
     try:
         return await _take(request, services, named_instance(instance_name))
     except Rejected as rejected:
@@ -114,7 +114,7 @@ async def receive_webhook(
 
 @dataclass(slots=True)
 class _Taken:
-    """What became of one webhook, piece by piece."""
+    """The result of one webhook, piece by piece."""
 
     correlation_id: str
     event: str = ""
@@ -133,7 +133,7 @@ async def _take(request: Request, services: IntakeServices, instance: str) -> Re
         await _give_media(services, webhook, taken)
     if not taken.decisions:
         if taken.ignored is None:
-            assert taken.refused is not None  # noqa: S101 - one of the three it is
+            assert taken.refused is not None  # noqa: S101 - recorded, ignored or refused
             raise Rejected(422, "not_an_envelope", str(taken.refused)) from taken.refused
         log_event(
             _log,
@@ -164,12 +164,12 @@ async def _take(request: Request, services: IntakeServices, instance: str) -> Re
 
 
 async def _record(services: IntakeServices, instance: str, webhook: Webhook) -> _Taken:
-    """Have the webhook's events recorded; an unreadable one affects no other."""
+    """Have the webhook's events recorded; an unreadable event does not affect the others."""
     hashes = services.hashes
     taken = _Taken(_correlation_id(), webhook.envelope.event, ignored=webhook.ignored)
-    already = 1  # one was counted before the body was read
+    already = 1  # the first event was counted before the body was read
     for piece in webhook.pieces:
-        for _ in piece[already:]:  # it was work, whatever becomes of it
+        for _ in piece[already:]:  # every item was work, also an ignored or unreadable one
             _count_event(services, instance)
         already = 0
         try:
@@ -197,9 +197,10 @@ async def _record(services: IntakeServices, instance: str, webhook: Webhook) -> 
 
 
 async def _give_media(services: IntakeServices, webhook: Webhook, taken: _Taken) -> None:
-    """Keep the media of a webhook for the media jobs, before Evolution gets its answer.
+    """Keep the webhook's media for the media jobs, before Evolution gets its answer.
 
-    On the Cloud channel it exists nowhere else. Evolution repeats a webhook without an answer.
+    On the Cloud channel the media exists nowhere else, and Evolution repeats a webhook only if it
+    gets no answer.
     """
     if webhook.media is None or len(taken.decisions) != 1 or services.media_came is None:
         return
@@ -213,14 +214,14 @@ async def _give_media(services: IntakeServices, webhook: Webhook, taken: _Taken)
         await give_media(services.database, asked)
     except DatabaseAway as error:
         raise Rejected(503, "database_away", f"its media was not kept: {error}") from error
-    except StateError as error:  # it is not base64, for example: the message counts all the same
+    except StateError as error:  # for example, it is not base64; the message is recorded anyway
         log_event(_log, Action.MEDIA_NOT_UNDERSTOOD, f"a webhook's media was not kept: {error}")
         return
     services.media_came()
 
 
 def _correlation_id() -> str:
-    """Return the id of this webhook's log lines. It is no secret: it may be guessed."""
+    """Return an id for this webhook's log lines. It may be guessed: it is no secret."""
     return f"{getrandbits(64):016x}"  # nosec B311
 
 
@@ -242,7 +243,7 @@ def _hold_back(services: IntakeServices, instance: str) -> None:
 
 
 async def _read(request: Request, services: IntakeServices, instance: str) -> tuple[Webhook, int]:
-    """Return the webhook, and about how many bytes of memory it uses from now on."""
+    """Return the webhook, and roughly how many bytes of memory it uses from now on."""
     settings = services.settings
     reading = services.bodies.reading(
         request.scope,
@@ -265,7 +266,7 @@ async def _read(request: Request, services: IntakeServices, instance: str) -> tu
 
 
 def _opened(instance: str, raw: bytes, most_deep: int) -> tuple[Webhook, int]:
-    """Parse and bound a body, beside the event loop if it is large."""
+    """Parse a body and limit its sizes, in a thread if it is large."""
     body = decode(raw)
     require_shallow(body, raw, most_deep)
     if not isinstance(body, dict):
@@ -277,7 +278,7 @@ def _opened(instance: str, raw: bytes, most_deep: int) -> tuple[Webhook, int]:
 
 @contextmanager
 def _kept(bodies: Bodies, instance: str, weight: int) -> Iterator[None]:
-    """Count a parsed body until it is recorded: if that takes long, many would fill the memory.
+    """Count a parsed body's memory until it is recorded, so that many cannot fill the memory.
 
     Evolution repeats a webhook that is refused for this.
     """

@@ -1,8 +1,8 @@
-"""Webhooks are answered before the layers that other calls pass: they have their own rules.
+"""Answers webhooks before the middleware that other calls pass through.
 
-No browser calls them, so they need no CORS or cookies; `CallGate` lets them through; and finding a
-route among all of them costs as much as reading a webhook. A request that is not exactly a webhook
-(another method, another path) goes the way of all calls.
+They have their own rules: no browser calls them, so they need no CORS or cookies; `CallGate` would
+let them through; and finding their route among all routes costs as much as reading a webhook. A
+request that is not exactly a webhook (another method, another path) is handled like any other call.
 """
 
 from starlette.routing import Match
@@ -17,7 +17,7 @@ _PREFIX = "/webhook/"
 
 
 class WebhooksFirst:
-    """ASGI application around another; only its routes decide what a webhook is."""
+    """An ASGI application around another one; only its routes decide what a webhook is."""
 
     def __init__(self, others: ASGIApp, *, is_https: bool) -> None:
         """`others` answers all other calls. `is_https`: the public URL is https."""

@@ -1,7 +1,7 @@
-"""Reads a webhook that is too large with its media, and leaves the media out.
+"""Reads a webhook that is too large because of its media, and leaves the media out.
 
-On the Cloud channel, media comes inside its webhook and nowhere else. If it is too large, that is
-no reason to lose the message: Evolution does not repeat what is refused for its size.
+On the Cloud channel, media comes only inside the webhook. The message must not be lost because its
+media is too large: Evolution does not repeat a webhook that is refused for its size.
 """
 
 import re
@@ -13,14 +13,14 @@ _LONGEST = 28  # bytes of a field's beginning
 
 
 class Sieve:
-    """Lets a body pass chunk by chunk, without the text of any field `base64`."""
+    """Passes a body on chunk by chunk, without the text of any field `base64`."""
 
     def __init__(self) -> None:
         self._kept = b""
         self._is_inside = False
 
     def pass_on(self, chunk: bytes, *, is_last: bool) -> bytes:
-        """Return what is kept of the next chunk, and of what was held back before."""
+        """Return what is kept of `chunk`, and of the bytes that were held back before it."""
         body, self._kept = self._kept + chunk, b""
         passed = bytearray()
         while body:
@@ -32,7 +32,7 @@ class Sieve:
                 passed += body[: field.end()] + TOO_LARGE.encode()
                 body = body[field.end() :]
                 self._is_inside = True
-            else:  # its end may be where a field begins
+            else:  # a field may begin at the end of the chunk
                 ready = len(body) if is_last else max(0, len(body) - _LONGEST)
                 self._kept = body[ready:]
                 passed += body[:ready]

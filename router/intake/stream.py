@@ -1,8 +1,8 @@
-"""One call of `ingest_events` at a time, and the webhooks that collect for the next one.
+"""Makes one call of `ingest_events` at a time, and collects webhooks for the next one.
 
-The state does not wait long for a contact whose session somebody else has locked: it answers busy.
-Those events are repeated with the next call, before later events of their instance, so that one
-contact does not delay the messages of others.
+The state does not wait long for a locked session: it answers `busy` for its events. These are
+repeated with the next call, before later events of their instance, so that one contact does not
+delay the messages of others.
 """
 
 import asyncio
@@ -19,16 +19,17 @@ from router.state.database import Json
 MAX_EVENTS_PER_CALL = 100
 EVENTS_OF_ONE_WEBHOOK = 20  # in a call, at most
 _BUSY = "busy"
-_GIVE_UP_AFTER = 15.0  # seconds in which no event of a webhook could be decided
-_MOST_FAILED = 2  # instances that are tried alone in vain, until the database counts as away
+_GIVE_UP_AFTER = 15.0  # seconds without a decision for any event of a webhook
+_MOST_FAILED = 2  # instances that fail alone until the database counts as away
 
 
 @dataclass(frozen=True, slots=True)
 class Reporting:
-    """What a stream calls.
+    """The functions that a stream calls.
 
-    `ask` carries out one call; `on_decision(event, decision)` is called for each after its commit,
-    and its errors are logged; `on_slow` is called for an instance whose events alone took too long.
+    `ask` makes one call of the state. `on_decision(event, decision)` is called for each event after
+    its commit; its errors are logged. `on_slow` is called for an instance whose events alone took
+    too long.
     """
 
     ask: Callable[[list[Json]], Awaitable[Sequence[Decision]]]
@@ -60,7 +61,7 @@ class _Waiting:
             self.decisions.set_result([self.decided[place] for place in range(len(self.events))])
 
 
-_Asked: TypeAlias = tuple[_Waiting, list[int]]  # a webhook, and which of its events are sent
+_Asked: TypeAlias = tuple[_Waiting, list[int]]  # a webhook, and the positions of the events sent
 
 
 class Stream:
@@ -76,7 +77,7 @@ class Stream:
     async def ingest(self, events: Sequence[Json]) -> list[Decision]:
         """Return one decision for each event, in order, when they are committed.
 
-        Raises DatabaseAway; the events may have been recorded all the same.
+        Raises DatabaseAway; the events may have been recorded even then.
         """
         loop = asyncio.get_running_loop()
         waiting = _Waiting(events, loop.create_future(), loop.time() + _GIVE_UP_AFTER)
@@ -131,14 +132,14 @@ class Stream:
                 raise
         except DatabaseAway as error:
             await self._call_apart(batch, error)
-        except Exception as error:  # noqa: BLE001 - every waiting webhook must hear of it
+        except Exception as error:  # noqa: BLE001 - every waiting webhook must get the error
             _tell(batch, error)
 
     async def _call_apart(self, batch: list[_Asked], error: DatabaseAway) -> None:
-        """Try again, each instance alone: this finds one whose events take too long.
+        """Try again with each instance alone, to find one whose events take too long.
 
-        A connection may also have died while it was idle. Repeating the call is safe: what was
-        recorded comes back with its decision.
+        The reason may also be a connection that died while it was idle. Repeating the call is safe:
+        events that were recorded come back with their decision.
         """
         parts = _by_instance(batch)
         failed = 0
@@ -168,7 +169,7 @@ class Stream:
             self._react(waiting.events[place], decision)
 
     def _settle(self, batch: list[_Asked]) -> None:
-        """Pass on the decided ones; the others wait, and are the first of the next call."""
+        """Pass on the decisions; events without one wait, and are the first of the next call."""
         now = asyncio.get_running_loop().time()
         first: dict[str, deque[_Waiting]] = {}
         for each in reversed(batch):
@@ -189,8 +190,8 @@ class Stream:
     def _react(self, event: Json, decision: Decision) -> None:
         try:
             self._reporting.on_decision(event, decision)
-        except Exception as error:  # noqa: BLE001 - it is committed, and others wait behind it
-            log_unexpected("what was recorded was not reacted to", error)
+        except Exception as error:  # noqa: BLE001 - the event is committed, and others wait
+            log_unexpected("the reaction to a recorded event failed", error)
 
 
 def instance_of(events: Sequence[Json]) -> str:

@@ -1,9 +1,9 @@
-"""A cache of webhook secrets and networks of all tenants, refreshed every 10 s.
+"""A cache of the webhook secrets and networks of all tenants, refreshed every 10 s.
 
-The first webhook loads all of them, in pages; later refreshes load what changed. Whatever names and
-secrets webhooks come with, that is at most one query in ten seconds, or two a second while webhooks
-are being refused: before a final refusal (Evolution does not retry a 401 or 403), the cache is
-refreshed. So a new secret works at once, and a retired one for ten seconds at most.
+The first webhook loads them all, in pages; later refreshes load what changed. Before a webhook is
+refused for good (Evolution does not retry a 401 or 403), the cache is refreshed. So a new secret
+works at once, and a retired one for ten seconds at most. This costs at most one query in ten
+seconds, or two a second while webhooks are being refused, whatever names and secrets they have.
 """
 
 import asyncio
@@ -28,17 +28,17 @@ _LIFE = 10.0  # seconds
 _LIFE_BEFORE_REFUSAL = 1.0
 _BETWEEN_QUERIES = 0.5
 _PAGE = 500  # tenants per query when all are read
-_BY_TURNS = 100  # tenants that every query reads again, changed or not
-_BREATH = 500  # networks that are read before other work runs; a tenant counts as one
+_BY_TURNS = 100  # tenants that every query reads again, in turn, even if unchanged
+_BREATH = 500  # networks that are parsed before other work may run; a tenant counts as one
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
     """What one tenant's webhooks must prove, and where they may come from.
 
-    `hashes` are the SHA-256, in hex, of its own secrets; `shared`: the deployment's are accepted,
-    too. `networks` is None if they may come from anywhere; `written` is the state's form of it.
-    `ends` are the hashes that are valid up to a time of this process's clock.
+    `hashes` are the SHA-256, in hex, of its own secrets; `shared` says that the deployment's
+    secrets are accepted, too. `networks` is None if webhooks may come from anywhere; `written` is
+    the state's form of it. `ends` are hashes that expire, with the time on this process's clock.
     """
 
     hashes: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Access:
     ends: tuple[tuple[str, float], ...] = ()
 
     def at(self, now: float) -> "Access":
-        """Return it without the hashes that have expired."""
+        """Return the access without the hashes that have expired."""
         over = {each for each, end in self.ends if end <= now}
         if not over:
             return self
@@ -57,11 +57,11 @@ class Access:
 
 _NONE = Access()
 _NOBODYS = (0, _NONE)
-_ByName: TypeAlias = dict[str, tuple[int, Access]]  # with its tenant
+_ByName: TypeAlias = dict[str, tuple[int, Access]]  # tenant id and access, by instance name
 
 
 class AccessCache:
-    """The access of all tenants; a tenant without its own has only the deployment's secrets."""
+    """The access of all tenants. A tenant without its own secrets uses only the deployment's."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
@@ -74,15 +74,15 @@ class AccessCache:
         self._asking = asyncio.Lock()
 
     async def of(self, instance: str) -> Access:
-        """Return the access of an instance. Raises DatabaseAway if none was ever read.
+        """Return the access of an instance. Raises DatabaseAway if nothing was read so far.
 
-        While the database is away, the last known access holds: nothing is recorded then anyway.
+        While the database is away, the last known access is used: nothing can be recorded then.
         """
         await self._renew(_LIFE)
         return self._find(instance)
 
     async def newest_of(self, instance: str) -> Access:
-        """The refreshed access, for use before a refusal. Raises DatabaseAway."""
+        """Return the access after a refresh, for use before a refusal. Raises DatabaseAway."""
         await self._renew(_LIFE_BEFORE_REFUSAL)
         if self._is_older_than(_LIFE_BEFORE_REFUSAL):
             raise DatabaseAway("whether the tenant has this webhook secret is not known")
@@ -115,7 +115,7 @@ class AccessCache:
             self._known_at = asked_at
         except DatabaseAway as error:
             log_event(_log, Action.DATABASE_AWAY, str(error), level=logging.WARNING)
-        except Exception as error:  # noqa: BLE001 - what is known holds, whatever the reason
+        except Exception as error:  # noqa: BLE001 - the last known access is used after any error
             log_unexpected("the webhook secrets and networks could not be read", error)
         finally:
             self._asked_at = self._clock()
@@ -133,14 +133,14 @@ class AccessCache:
         self._by_name, self._names, self._since = by_name, names, since
 
     async def _read_changes(self) -> None:
-        assert self._by_name is not None  # noqa: S101 - they were read
+        assert self._by_name is not None  # noqa: S101 - _read_all ran before
         asked = WebhookGuards(changed_since=self._since, after=self._after, limit=_BY_TURNS)
         answer = await webhook_guards(self._database, asked)
         upto = answer.next
         told = {each.tenant_id for each in answer.guards}
         for tenant_id in [each for each in self._names if each > self._after]:
             if tenant_id not in told and (upto is None or tenant_id <= upto):
-                _forget(self._by_name, self._names, tenant_id)  # there is none any more
+                _forget(self._by_name, self._names, tenant_id)  # it has none of its own now
         await self._note(self._by_name, self._names, answer.guards)
         self._since, self._after = answer.now, upto or 0
 
@@ -158,8 +158,8 @@ class AccessCache:
             if work >= _BREATH:
                 work = 0
                 await asyncio.sleep(0)
-        # All at once, so that no tenant lacks its access meanwhile; and all old names first,
-        # because another tenant may have taken one.
+        # Without an await, so that no tenant lacks its access meanwhile. All old names are dropped
+        # first, because another tenant may have taken one of them.
         for tenant_id, name, _ in read:
             _forget(by_name, names, tenant_id)
             by_name.pop(name, None)
@@ -169,14 +169,14 @@ class AccessCache:
 
 
 def _forget(by_name: _ByName, names: dict[int, str], tenant_id: int) -> None:
-    """Drop a tenant's access, but not that of another tenant which has taken its name."""
+    """Drop a tenant's access, but not the access of another tenant that has taken its name."""
     name = names.pop(tenant_id, None)
     if name is not None and name in by_name and by_name[name][0] == tenant_id:
         del by_name[name]
 
 
 def _read(told: WebhookGuard, now: float, known: Access) -> Access:
-    """Read the state's answer; networks that are already `known` are not parsed again."""
+    """Read the state's answer; networks that are unchanged in `known` are not parsed again."""
     written = told.networks
     networks = known.networks
     if written != known.written:

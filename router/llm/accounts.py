@@ -1,8 +1,8 @@
-"""Whether a provider refuses the account: its key is refused or its credit used up. Pure.
+"""Recognises that a provider refuses the account: the key is refused or the credit used up. Pure.
 
 Such an error is about the account, not the question: once somebody has fixed the account, the same
-question is answered. Providers have no common status for it: for used-up credit Anthropic says 400,
-OpenAI 429, others 402.
+question is answered. Providers have no common status for it: if the credit is used up, Anthropic
+answers 400, OpenAI 429, others 402.
 """
 
 import re
@@ -25,9 +25,9 @@ _MAY_BE_EMPTY = frozenset({400, 403, 429})
 
 
 def account_cause(status: int, said: str) -> AccountCause | None:
-    """Return what is wrong with the account, from the status and everything the provider said.
+    """Return what is wrong with the account, or None if that is unknown.
 
-    None: nothing known.
+    `status` is the HTTP status, `said` all that the provider wrote about the error.
     """
     if status == 402:
         return "account_empty"

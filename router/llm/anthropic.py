@@ -19,7 +19,7 @@ _PATH = "/v1/messages"
 
 
 class AnthropicProvider(SdkProvider["AsyncAnthropic"]):
-    """Asks Claude. A stop_reason of `refusal` raises LlmRefused."""
+    """Asks Claude. The stop_reason `refusal` raises LlmRefused."""
 
     name = "anthropic"
     answer_is = "message"
@@ -105,7 +105,7 @@ def _with_pictures(prompt: Prompt) -> list[Any]:
 
 
 def _ask_nobody() -> None:
-    """Ask once over a transport that answers by itself, without a network."""
+    """Make a call over a transport that answers by itself, without a network."""
     import httpx2  # the SDK's own
     from anthropic import AsyncAnthropic
 

@@ -1,4 +1,4 @@
-"""Asks a provider until it answers, with more room if it needs it, and then the other provider."""
+"""Asks a provider until it answers, with a larger token limit if needed; then the second one."""
 
 from dataclasses import replace
 
@@ -25,8 +25,8 @@ from router.llm.errors import (
 from router.llm.provider import MOST_TOKENS, LlmProvider, LlmReply, Prompt
 from router.llm.reasoning import without_reasoning
 
-_MORE_ROOM = 4  # times the limit, if a model used all of it up and said nothing
-_MOST_ROOM = 32_000  # tokens of such an answer
+_MORE_ROOM = 4  # times the limit, if a model used it up without a reply
+_MOST_ROOM = 32_000  # tokens of such an answer at most
 
 
 async def complete_with_fallback(
@@ -39,12 +39,13 @@ async def complete_with_fallback(
     attempts: int,
     most_of_second: int | None = None,
 ) -> LlmReply:
-    """Ask the first provider, `attempts` times if that can help, then the second, if any.
+    """Ask the first provider, up to `attempts` times if that can help; then the second, if any.
 
-    `model` is for the first provider. The second uses its own default, and at most `most_of_second`
-    tokens, because it always uses the deployment's key. A refusal counts as an answer: no other
-    provider is asked. Raises the LlmError of the provider asked last; but if only that one is
-    misconfigured, or its account refused, raises the first one's, which may pass.
+    `model` is for the first provider. The second uses its own default model, and at most
+    `most_of_second` tokens, because it always uses the deployment's key. A refusal counts as an
+    answer: no other provider is asked. Raises the LlmError of the provider that was asked last. But
+    if only that one is misconfigured, or its account is refused, raises the error of the first one,
+    because that may pass.
     """
     try:
         return await _complete(first, prompt, model, max_tokens, attempts)
@@ -84,7 +85,7 @@ async def _complete(
 async def _said(
     provider: LlmProvider, prompt: Prompt, model: str | None, max_tokens: int
 ) -> LlmReply:
-    """Ask once, and return the answer without the model's thoughts."""
+    """Ask once, and return the answer without the model's reasoning."""
     reply = await provider.complete(prompt, model=model, max_tokens=max_tokens)
     return replace(reply, text=without_reasoning(reply.text).strip())
 
@@ -92,21 +93,21 @@ async def _said(
 async def _asked_with_more_room(
     provider: LlmProvider, prompt: Prompt, model: str | None, max_tokens: int, before: LlmReply
 ) -> LlmReply:
-    """Ask once more with a larger limit: a reasoning model spends tokens before it speaks.
+    """Ask once more with a larger limit: a reasoning model spends tokens before its reply.
 
-    Raises LlmOutOfRoom if that does not help: each further try would also have to be paid for.
+    Raises LlmOutOfRoom if that does not help, because each further call costs money, too.
     """
     room = more_room(max_tokens)
     if room is None:
         raise out_of_room(provider.name, max_tokens)
     try:
         reply = await _said(provider, prompt, model, room)
-    except LlmMisconfigured as error:  # so many tokens are more than the model gives
+    except LlmMisconfigured as error:  # the limit is higher than the model allows
         raise out_of_room(provider.name, max_tokens) from error
     except LlmAway as error:
         if error.is_free:
             raise
-        # or than it can make in its time
+        # or takes longer than the time limit
         raise out_of_room(provider.name, max_tokens) from error
     if reply.truncated and not reply.text:
         raise out_of_room(provider.name, room)
@@ -124,7 +125,7 @@ def more_room(max_tokens: int) -> int | None:
 
 
 def out_of_room(whose: str, limit: int) -> LlmOutOfRoom:
-    """Return the error that says what to change; `whose` model it is begins the text."""
+    """Return the error that says what to change; `whose` names the model at its beginning."""
     return LlmOutOfRoom(
         f"{whose} used up {limit} tokens, presumably by reasoning, and said nothing: raise"
         " LLM_MAX_TOKENS (or the tenant's llm_max_tokens), or use a model that reasons less"
@@ -139,7 +140,7 @@ def _may_pass_soon(error: BaseException) -> bool:
 
 
 class _AskedToWaitLong(stop_base):
-    """Puts the turn aside, so that it does not use up its lease by waiting."""
+    """Stops retrying if the provider asks for a long wait: the turn is put aside instead."""
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         return _retry_after(retry_state) > LONGEST_RETRY_AFTER

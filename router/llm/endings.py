@@ -26,7 +26,7 @@ _REFUSED = frozenset({"content_filter", "refusal", "safety", "sensitive"})
 
 
 def ending_of(stop: object) -> Ending:
-    """Return what a stop or finish reason means; an unknown one ends a complete text."""
+    """Return what a stop or finish reason means; an unknown one counts as a complete text."""
     word = stop.lower() if isinstance(stop, str) else ""
     if word in _CUT_OFF:
         return "cut_off"

@@ -1,4 +1,4 @@
-"""What an LLM provider's failures mean."""
+"""The failures of LLM providers, and what each means."""
 
 import math
 from typing import Literal, TypeAlias
@@ -12,7 +12,7 @@ LlmCause: TypeAlias = (
     AccountCause
     | Literal["llm_away", "n8n_away", "misconfigured", "flow_failed", "model_refused", "failed"]
 )
-"""The cause for which there is no reply, as people are told: see `hybridflow.endings`."""
+"""Why there is no reply, as people are told: see `hybridflow.endings`."""
 
 
 class LlmError(Exception):
@@ -27,9 +27,10 @@ class LlmError(Exception):
 
 
 class LlmAway(LlmError):
-    """It may work later: timeout, rate limit, overload. `retry_after` in seconds, if given.
+    """The call may work later: timeout, rate limit, overload.
 
-    `is_free`: certainly nothing was made, so nothing is billed.
+    `retry_after` is in seconds, if the provider names it. `is_free`: certainly nothing was
+    generated, so nothing is billed.
     """
 
     cause: LlmCause = "llm_away"
@@ -43,7 +44,7 @@ class LlmAway(LlmError):
 
 
 class LlmAccountRefused(LlmAway):
-    """The key is refused, or its credit is used up: it works again once somebody fixes that."""
+    """The key is refused, or its credit is used up, until somebody fixes that."""
 
     def __init__(self, message: str, cause: AccountCause, retry_after: float | None = None) -> None:
         super().__init__(message, retry_after, is_free=True)
@@ -52,13 +53,13 @@ class LlmAccountRefused(LlmAway):
 
 
 class LlmFailed(LlmError):
-    """The provider is there but failed at this question; asking again may help."""
+    """The provider is there but failed on this question; asking again may help."""
 
-    cause: LlmCause = "flow_failed"  # a provider itself fails like this only if it says nothing
+    cause: LlmCause = "flow_failed"  # of a provider itself, only LlmEmpty is such a failure
 
 
 class LlmEmpty(LlmFailed):
-    """The model answered without a word; asking again often helps."""
+    """The model's answer is empty; asking again often helps."""
 
     cause: LlmCause = "failed"
 
@@ -70,17 +71,17 @@ class LlmRefused(LlmError):
 
 
 class LlmMisconfigured(LlmError):
-    """The model or the request is wrong, or no key is set: somebody has to change that."""
+    """The model or the request is wrong, or no key is set, until somebody changes that."""
 
     cause: LlmCause = "misconfigured"
 
 
 class LlmOutOfRoom(LlmError):
-    """The model used up all its tokens and said nothing: asked again, it will do the same."""
+    """The model used up all its tokens without a reply; asking again gives the same result."""
 
 
 def read_retry_after(header: str | None) -> float | None:
-    """Return the seconds of a Retry-After header; None if it has none (a date counts as none)."""
+    """Return the seconds in a Retry-After header, or None; a date counts as None."""
     try:
         seconds = float(header or "")
     except ValueError:
@@ -89,7 +90,7 @@ def read_retry_after(header: str | None) -> float | None:
 
 
 def hide(key: SecretStr, text: str) -> str:
-    """Return a provider's message, shortened and without the key, which some servers repeat."""
+    """Return a provider's message, shortened, and without the key, which some servers quote."""
     shown = key.get_secret_value()
     return scrubbed(text.replace(shown, "…") if shown else text)[:300]
 
@@ -113,13 +114,14 @@ _STATUS_OF = {
     "unauthenticated": 401,
     "unsupported_parameter": 400,
     "unsupported_value": 400,
-}  # what the providers call their own errors
+}  # the providers' own names of errors
 
 
 def judge_told(provider: str, error: object, hidden: SecretStr) -> LlmError:
-    """Return the meaning of an `error` in a response whose status is 200.
+    """Return the meaning of an `error` in a response with status 200.
 
-    Its code decides, because some proxies put the status there; without a code it may pass.
+    Its code decides, because some proxies put the status there. Without a code, the error counts as
+    temporary.
     """
     fields = error if isinstance(error, dict) else {"message": error}
     message = hide(hidden, str(fields.get("message") or "no reason given"))
@@ -139,7 +141,7 @@ def judge_status(
 ) -> LlmError:
     """Return what an HTTP status of a provider means. 529 is Anthropic's "overloaded".
 
-    `named` is how the provider itself calls the error.
+    `named` is the provider's own name of the error.
     """
     text = f"{provider} answered {status}: {message}"
     if (cause := account_cause(status, f"{named} {message}")) is not None:

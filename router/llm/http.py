@@ -1,6 +1,7 @@
-"""The HTTP client that the LLMs' SDKs get: within limits, over aiohttp's connections.
+"""The HTTP client for the LLMs' SDKs: with limits, over aiohttp's connections.
 
-Only the code that loads an SDK, in its thread, may import this: httpx2 belongs to the SDKs.
+Only the code that loads an SDK, in its thread, may import this, because it imports httpx2, which
+belongs to the SDKs.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -14,13 +15,13 @@ from router.outbound.bounds import ENCODINGS, LONGEST_ANSWER, Bounds, as_it_is, 
 from router.outbound.exchange import FAILURES, Exchanges, next_piece
 from router.outbound.own import any_address, names_proxies
 
-_LONGEST_EXCHANGE = 600.0  # seconds, where a request sets no time-out
+_LONGEST_EXCHANGE = 600.0  # seconds, if a request sets no time-out
 
 
 def open_http(timeout: float) -> httpx2.AsyncClient | None:
     """Return the client, or None if the environment names proxies: the SDK's own client uses them.
 
-    `timeout` in seconds is for a whole exchange. The caller closes the client.
+    `timeout` is the limit of a whole exchange in seconds. The caller closes the client.
     """
     if names_proxies():
         return None
@@ -33,7 +34,10 @@ def open_http(timeout: float) -> httpx2.AsyncClient | None:
 
 
 class _Client(httpx2.AsyncClient):
-    """The client over that transport: cookies are nothing to it, and redirects are seldom."""
+    """Calls the transport directly, without httpx2's work for cookies and redirects.
+
+    A redirect is rare: the request is then sent again by httpx2's own method.
+    """
 
     async def send(
         self, request: httpx2.Request, *, stream: bool = False, **given: Any
@@ -42,7 +46,7 @@ class _Client(httpx2.AsyncClient):
         if given or self.is_closed:
             return await super().send(request, stream=stream, **given)
         response = await self._transport.handle_async_request(request)
-        if response.has_redirect_location:  # nothing was done there
+        if response.has_redirect_location:  # the server has not processed the request
             await response.aclose()
             return await super().send(request, stream=stream)
         if not stream:
@@ -110,7 +114,7 @@ class _Body(httpx2.AsyncByteStream):
 def _as_httpx2(
     error: Exception, request: httpx2.Request, *, is_sent: bool
 ) -> httpx2.TransportError:
-    """Return the failure as an error that the SDKs know; they do not quote it."""
+    """Return the failure as an error that the SDKs know; they do not show its text."""
     match error:
         case TimeoutError() if is_sent:
             return httpx2.ReadTimeout("the answer did not come in time", request=request)

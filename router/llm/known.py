@@ -1,4 +1,4 @@
-"""How the accounts of one provider stand, each by a hash of its key: only in this process."""
+"""The known states of one provider's accounts, by a hash of each key; only for this process."""
 
 import time
 from collections import OrderedDict
@@ -14,24 +14,24 @@ _MOST = 1_000  # accounts: tenants have their own
 
 
 class Accounts:
-    """What is known of each; the account with the oldest news is forgotten first."""
+    """The last known state of each account; the one with the oldest news is forgotten first."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._known: OrderedDict[str, Known] = OrderedDict()
 
     def name_of(self, key: SecretStr) -> str:
-        """Return a name for the key's account that reveals nothing of the key."""
+        """Return a name for the key's account, which reveals nothing of the key."""
         return sha256(key.get_secret_value().encode("utf-8", "surrogatepass")).hexdigest()
 
     def known(self, key: SecretStr) -> Known | None:
-        """Return how the account stands, if that is known."""
+        """Return the account's state, if it is known."""
         return self._known.get(self.name_of(key))
 
     def heard(
         self, key: SecretStr, standing: Standing, said: str, *, by: Literal["turn", "look"]
     ) -> None:
-        """Store what a turn or a look has found."""
+        """Store what a turn or a look has found out."""
         name = self.name_of(key)
         now = Known(standing, said, self._clock(), by)
         self._known[name] = newest(self._known.pop(name, None), now)

@@ -1,4 +1,4 @@
-"""How a server with OpenAI's protocol calls the token limit, and how that is learnt."""
+"""Learns which name of the token limit a server with OpenAI's protocol accepts."""
 
 import re
 from urllib.parse import urlsplit
@@ -10,12 +10,12 @@ _NOT_KNOWN = re.compile(
     r"|\bextra\b|additional propert|instead",
     re.IGNORECASE,
 )
-_MOST = 1_000  # models whose name is kept: tenants name them
+_MOST = 1_000  # models that are remembered, because tenants may name any
 _LONGEST = 10_000  # characters of an error that are searched
 
 
 class LimitNames:
-    """What was learnt of one server, per model: most servers have several kinds of models."""
+    """What was learnt about one server, per model: most servers have several kinds of models."""
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
@@ -25,26 +25,26 @@ class LimitNames:
         return self._names.get(model)
 
     def learn(self, model: str, name: str) -> None:
-        """The model accepted the limit under this name."""
+        """Note that the model accepted the limit under this name."""
         while len(self._names) >= _MOST:
             self._names.pop(next(iter(self._names)))
         self._names[model] = name
 
 
 def limit_name(base_url: str | None, model: str) -> str:
-    """Return how the server at this address calls the token limit; None is OpenAI itself.
+    """Return the name of the token limit at this server; a `base_url` of None is OpenAI itself.
 
-    OpenAI's reasoning models refuse the old name, also behind a proxy; many other servers know only
-    the old one.
+    OpenAI's reasoning models refuse the old name, also behind a proxy. Many other servers know only
+    the old name.
     """
     is_openai = base_url is None or urlsplit(base_url).hostname == "api.openai.com"
     return _NEW if is_openai or _REASONING.match(model) else _OLD
 
 
 def other_name(name: str, error: object) -> str | None:
-    """Return the name to try if an error says that the server does not know this one.
+    """Return the name to try next, if an error says that the server does not know `name`.
 
-    An error that the limit is too high is different: it names the limit, so the server knows it.
+    An error that the limit is too high does not say so: that server knows the name.
     """
     other = _OLD if name == _NEW else _NEW
     said = str(error)[:_LONGEST]

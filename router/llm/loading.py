@@ -1,4 +1,4 @@
-"""What takes seconds to load, loaded in a thread: meanwhile the event loop serves requests."""
+"""Loads in a thread what takes seconds, while the event loop goes on serving requests."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class InThread(Generic[T]):
-    """Something that is made once, in a thread, when it is first wanted."""
+    """An object that is created once, in a thread, when it is first needed."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
@@ -20,20 +20,20 @@ class InThread(Generic[T]):
 
     @property
     def made(self) -> T | None:
-        """The thing, if it exists already."""
+        """The object, if it exists already."""
         making = self._making
         if making is None or not making.done() or making.cancelled() or making.exception():
             return None
         return making.result()
 
     def begin(self) -> None:
-        """Make it in the background."""
+        """Create the object in the background."""
         if self._making is None:
             self._making = asyncio.create_task(asyncio.to_thread(self._make), name="loading")
             self._making.add_done_callback(self._made)
 
     async def get(self) -> T:
-        """Return it as soon as it is made. Raises what the making raises."""
+        """Return the object as soon as it exists. Raises what creating it raises."""
         self.begin()
         assert self._making is not None  # noqa: S101 - just begun
         return await asyncio.shield(self._making)
@@ -44,10 +44,10 @@ class InThread(Generic[T]):
 
 
 def rehearse(ask: Callable[[], None], name: str) -> None:
-    """Make a dry call of an SDK, so that what it loads and builds for its first answer is there."""
+    """Make a dry call of an SDK, so that it has loaded all that its first real call needs."""
     try:
         ask()
-    except Exception as error:  # noqa: BLE001 - the first answer takes longer, nothing else
+    except Exception as error:  # noqa: BLE001 - only the first real call takes longer
         log_event(
             _log, Action.UNEXPECTED, f"the SDK of {name} could not be rehearsed: {error!r}",
             level=logging.WARNING,

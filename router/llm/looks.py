@@ -1,8 +1,8 @@
-"""Looks at the accounts of the LLM providers: seldom, and never while `/health` waits for it.
+"""Checks the accounts of the LLM providers ("looks"): seldom, and `/health` never waits for it.
 
-A turn tells more than a look, so a provider that has just answered one is not asked at all. The
-deployment's own keys are looked at regularly; a tenant's key when somebody tests its instance, at
-most a number of times a minute for all tenants together.
+A turn tells more than a look, so a provider that has just answered a turn is not asked at all. The
+deployment's own keys are checked regularly. A tenant's key is checked when somebody tests its
+instance, with a limit per minute for all tenants together.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ from router.sharing.rates import Rates, per_minute
 
 _log = logging.getLogger(__name__)
 _GOOD_FOR = 300.0  # seconds until an accepted key is checked again
-_BAD_FOR = 30.0  # and any other
+_BAD_FOR = 30.0  # the same for any other key
 _TENANTS_LOOKS = per_minute(30)
-_MOST = 1_000  # accounts of which it is known when they were looked at
+_MOST = 1_000  # accounts whose last look is remembered
 _GRACE = 0.5
 
 
 class Looks:
-    """Returns at once what is known; if that is old, a new look runs in the background."""
+    """Returns at once what is known; if that is old, starts a new look in the background."""
 
     def __init__(
         self,
@@ -48,16 +48,17 @@ class Looks:
         return name in self._providers and self._providers[name].has_key
 
     def of_deployment(self) -> dict[str, Known | None]:
-        """Return how each account of the deployment stands, by provider; begin to look."""
+        """Return the state of each account of the deployment, by provider; start new looks."""
         ours = {name: each for name, each in self._providers.items() if each.has_key}
         for name, provider in ours.items():
             self._begin(provider, name)
         return {name: provider.known for name, provider in ours.items()}
 
     async def of_account(self, name: str, key: SecretStr | None) -> Known | None:
-        """Return how an account stands, after a look if the last one is old; None: unknown.
+        """Return an account's state, after a new look if the last one is old; None: unknown.
 
-        `key` None: the deployment's. A tenant's is not looked at if too many were.
+        A `key` of None is the deployment's. A tenant's account is not looked at if there were too
+        many looks in this minute.
         """
         provider = self._providers.get(name)
         if provider is None or (key is None and not provider.has_key):
@@ -76,7 +77,7 @@ class Looks:
         await end_tasks(tuple(self._looking.values()), _GRACE)
 
     def _begin(self, provider: LlmProvider, name: str | None) -> asyncio.Task[None] | None:
-        """Look, unless it is known well enough; `name` is that of a key of the deployment."""
+        """Start a look, unless recent news is known. `name` is set for the deployment's keys."""
         account = f"{provider.name} {provider.account}"
         if (looking := self._looking.get(account)) is not None:
             return looking
@@ -104,7 +105,7 @@ class Looks:
     async def _look(self, provider: LlmProvider, name: str | None) -> None:
         try:
             await provider.look()
-        except Exception as error:  # noqa: BLE001 - it is asked again, and nothing hangs on it
+        except Exception as error:  # noqa: BLE001 - nothing depends on it, and the next look comes
             log_event(
                 _log, Action.UNEXPECTED, f"the account at {provider.name} could not be looked at",
                 level=logging.WARNING, exc_info=error,
@@ -112,7 +113,7 @@ class Looks:
         known = provider.known
         if name is None or known is None:
             return
-        # The turn itself logs what it met; after one that worked, the next refusal is news.
+        # A turn logs its own refusal; a look logs a refusal once, until a look or turn succeeds.
         if known.is_refused and known.by == "look" and not self._told.get(name):
             log_event(
                 _log, Action.LLM_REFUSED,

@@ -1,6 +1,6 @@
 """OpenAI's Chat Completions through the official SDK, which is loaded in a thread.
 
-Chat Completions, not Responses: every OpenAI-compatible server speaks it.
+It uses Chat Completions and not Responses, because every OpenAI-compatible server offers it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PATH = "/chat/completions"
 class OpenAiProvider(SdkProvider["AsyncOpenAI"]):
     """Asks OpenAI, or a compatible server at `base_url`.
 
-    A refusal or a content filter raises LlmRefused.
+    A refusal and a content filter raise LlmRefused.
     """
 
     name = "openai"
@@ -157,13 +157,13 @@ def _with_pictures(prompt: Prompt) -> list[Any]:
 
 
 def _declines(content: object) -> bool:
-    """Whether one of the chunks says that the model will not answer."""
+    """Whether one of the chunks is a refusal."""
     chunks = content if isinstance(content, list) else []
     return any(isinstance(chunk, dict) and chunk.get("type") == "refusal" for chunk in chunks)
 
 
 def _text(content: object) -> str:
-    """Return the text; some servers send it in chunks, with reasoning chunks in between.
+    """Return the text of `content`; some servers send chunks, with reasoning chunks among them.
 
     Raises TypeError if it is neither a text nor chunks.
     """
@@ -183,7 +183,7 @@ def _chunk(chunk: object) -> str:
 
 
 def _ask_nobody() -> None:
-    """Ask once over a transport that answers by itself, without a network."""
+    """Make a call over a transport that answers by itself, without a network."""
     import httpx2  # the SDK's own
     from openai import AsyncOpenAI
 
@@ -201,7 +201,7 @@ def _ask_nobody() -> None:
 
 
 def _reason(body: object) -> str:
-    match body:  # the SDK puts the content of the answer's `error` there
+    match body:  # the SDK passes the content of the answer's `error`
         case {"message": str() as message}:
             return message
         case _:

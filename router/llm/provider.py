@@ -1,4 +1,4 @@
-"""What HybridFlow asks of an LLM provider, and what it gets back."""
+"""The protocol of LLM providers: what HybridFlow asks, and what it gets back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """What the LLM may call instead of answering; `takes` is a JSON Schema of all its arguments."""
+    """A tool that the LLM may call; `takes` is the JSON Schema of its arguments."""
 
     name: str
     description: str
@@ -41,7 +41,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call of a tool; `given` is not checked, and what could not be read is left out."""
+    """A call of a tool. `given` are its arguments, unchecked; unreadable ones are left out."""
 
     name: str
     given: Mapping[str, Any] = field(repr=False)
@@ -49,7 +49,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the LLM gets, and which tools it is offered, if its server supports tools.
+    """What the LLM gets: a conversation, and the tools, if its server supports tools.
 
     `pictures` come before the text of the last message.
     """
@@ -62,7 +62,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class LlmReply:
-    """What the LLM answered; `truncated` if it ran into the token limit.
+    """The LLM's answer; `truncated` if it reached the token limit.
 
     If it calls tools, the text may be empty.
     """
@@ -90,17 +90,17 @@ class LlmProvider(Protocol):
 
     @property
     def account(self) -> str:
-        """A name for the key's account that reveals nothing of the key."""
+        """A name for the key's account, which reveals nothing of the key."""
 
     @property
     def known(self) -> Known | None:
-        """How its account stands, from turns and looks; None: nothing is known."""
+        """The account's state, from turns and looks; None: unknown."""
 
     async def look(self) -> None:
-        """Ask for the list of models, which costs no tokens; the result is in `known` then."""
+        """Ask for the list of models, which costs no tokens; then `known` has the result."""
 
     async def load(self) -> None:
-        """Load what the first question needs, beside the event loop; return when it is there."""
+        """Load what the first question needs, in a thread; return when it is loaded."""
 
     async def complete(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
         """Ask once. Raises LlmError."""
@@ -112,7 +112,7 @@ class LlmProvider(Protocol):
 def tokens_told(count: object) -> int:
     """Return a token count from a provider; 0 if it is not a number or cannot be stored.
 
-    The SDKs do not check it, and the reply, which was paid for, matters more than its count.
+    The SDKs do not check it, and a wrong count is no reason to lose the reply, which was paid for.
     """
     if isinstance(count, bool) or not isinstance(count, int | float):
         return 0

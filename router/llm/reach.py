@@ -1,11 +1,11 @@
-"""Whether an LLM that gave no answer is away, or only this one question is too much for it."""
+"""Tells whether an LLM that did not answer is away, or this one question is too much for it."""
 
 import time
 from collections.abc import Callable
 
 
 class Reach:
-    """When each LLM last gave a reply, as far as this process knows."""
+    """Remembers when each LLM last gave a reply in this process."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -16,9 +16,9 @@ class Reach:
         return self._clock()
 
     def worked(self, llm: str) -> None:
-        """The LLM gave a reply just now."""
+        """Note that the LLM has just given a reply."""
         self._worked[llm] = self._clock()
 
     def worked_since(self, llm: str, moment: float) -> bool:
-        """Whether it gave anybody a reply after that moment."""
+        """Whether the LLM gave any reply after that moment."""
         return self._worked.get(llm, float("-inf")) > moment

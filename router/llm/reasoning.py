@@ -1,11 +1,12 @@
-"""Removes a model's thoughts from its text: nobody is meant to read them.
+"""Removes a model's reasoning ("thoughts") from its text: customers must not read it.
 
 Some servers leave the model's reasoning in its text, between tags that each family of models spells
-its own way. A closing tag without an opening one ends a thought that began with the text (the
-opening tag was in the prompt); an opening tag that is never closed begins a thought that was cut
-off. So nothing between two such tags is ever shown, however they are nested. A self-closing tag
-contains no thought, and only the tag is removed. With words after its name, a tag is ordinary text:
-a card may read <Thinking of you>. So is a tag alone in a piece of code: the text is about it.
+in its own way. A closing tag without an opening one ends a thought that began with the text (the
+opening tag was in the prompt). An opening tag that is never closed begins a thought that was cut
+off. So nothing between two such tags is ever shown, even if they are nested. Of a self-closing tag
+only the tag is removed: it contains no thought. A tag with words after its name is ordinary text: a
+card may read <Thinking of you>. A tag alone in a piece of code is ordinary text, too: the text is
+about the tag.
 """
 
 import re
@@ -40,14 +41,14 @@ _CLOSING = "|".join((
     r"\Aanalysis(?=[\sA-Z]).{0,60000}?assistantfinal",  # gpt-oss, its control words left out
 ))  # fmt: skip
 _EMPTY = rf"{_LESS}{_NAME}{_ATTRIBUTES}\s{{0,3}}{_SLASH}{_MORE}"
-# Alone in a piece of code a tag is spoken of: no model begins or ends its thoughts so.
+# A tag alone in a piece of code is mentioned: no model begins or ends its thoughts like this.
 _SPOKEN_OF = rf"(?<!`)(?P<ticks>`{{1,3}})(?:{_OPENING}|{_CLOSING}|{_EMPTY})(?P=ticks)(?!`)"
 _TAG = re.compile(
     rf"(?P<spoken>{_SPOKEN_OF})|(?P<empty>{_EMPTY})|(?P<closing>{_CLOSING})"
     rf"|(?P<opening>{_OPENING})",
     re.IGNORECASE | re.DOTALL,
 )
-# What stands around the answer itself, and is no part of it.
+# Marks around the answer itself, which are not part of it.
 _AROUND = re.compile(
     r"<\|(?:return|end|im_end|eot_id|eom_id|(?:begin|end)_of_solution|(?:START|END)_RESPONSE)\|>"
     r"|\[END FINAL RESPONSE\]",
@@ -58,11 +59,11 @@ _DETAILS = re.compile(
     r"<details\s[^<>]{0,200}reasoning[^<>]{0,200}>.*?(?:</details>|\Z)", re.IGNORECASE | re.DOTALL
 )
 _SIGNS = re.compile(r"[<\uff1c\u25c1\[]|&lt;|&#0?60;|\Aanalysis", re.IGNORECASE)
-_BETWEEN = "\x00"  # no text that was cleaned has it
+_BETWEEN = "\x00"  # a cleaned text never contains it
 
 
 def without_reasoning(text: str) -> str:
-    """Return the text without the thoughts. A text without such tags stays unchanged."""
+    """Return the text without the thoughts; a text without such tags stays unchanged."""
     if _SIGNS.search(text) is None:
         return text
     shown = _said(_DETAILS.sub("", text))
@@ -75,7 +76,7 @@ def without_reasoning(text: str) -> str:
 
 
 def begins_in_thought(text: str) -> bool:
-    """Whether a text begins with a thought that no tag opens: the first tag closes it."""
+    """Whether a text begins with a thought without an opening tag: its first tag closes it."""
     first = next(_tags(text), None)
     return first is not None and first["closing"] is not None
 
@@ -93,7 +94,7 @@ def _tags(text: str) -> Iterator[re.Match[str]]:
 def without_reasoning_in(texts: Sequence[str]) -> tuple[str, ...]:
     """Return several consecutive texts without the thoughts.
 
-    A thought may begin in one and end in another: a flow cuts a model's text at its empty lines.
+    A thought may begin in one text and end in another: flows divide a model's text at empty lines.
     """
     plain = [text.replace(_BETWEEN, "") for text in texts]
     spans = _shown(_BETWEEN.join(plain))
@@ -131,7 +132,7 @@ def _shown(text: str) -> list[tuple[int, int]]:
                 thinks, before, deeper = True, len(spans), 0
         elif thinks:
             thinks = False
-        elif deeper:  # a thought within a thought: the outer one went on
+        elif deeper:  # a nested thought ends here; the outer one continues
             deeper -= 1
             del spans[before:]
         else:
@@ -143,7 +144,7 @@ def _shown(text: str) -> list[tuple[int, int]]:
 
 
 def _joined(pieces: list[str]) -> str:
-    """Join the text on both sides of a thought, with a gap as wide as it was there."""
+    """Join the texts before and after a thought, with the same white space as between them."""
     whole = ""
     for piece in pieces:
         left, right = whole.rstrip(), piece.lstrip()

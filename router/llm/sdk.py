@@ -1,7 +1,7 @@
-"""What the providers' official SDKs have in common: loaded in a thread, judged by their errors.
+"""What the providers over official SDKs have in common: loading in a thread, judging errors.
 
-They send what is asked, and tell how that failed. What is asked is written and what is answered is
-read by us: their models of both take more CPU than all the rest of a call.
+The SDKs send requests, and say how they failed. Writing the request and reading the response is
+done here, without the SDKs' models: those take more CPU than all the rest of a call.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ _LOOK_SECONDS = 5.0
 class SdkProvider(ABC, Generic[C]):
     """An LlmProvider over an SDK whose module has the provider's name. `timeout` in seconds.
 
-    Retries are the caller's, so that there is one place.
+    It never retries: the caller does, so that there is one place for it.
     """
 
     name: str
     answer_is: str
-    """What the SDK calls an answer."""
+    """The SDK's word for an answer."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class SdkProvider(ABC, Generic[C]):
         timeout: float,
         shared: InThread[C] | None = None,
     ) -> None:
-        """Take the connections of another provider in `shared`, where it differs in the key."""
+        """`shared` gives the connections of a provider that differs only in the key."""
         self._api_key = api_key or SecretStr("")
         self._base_url = base_url
         self._model = model
@@ -120,7 +120,7 @@ class SdkProvider(ABC, Generic[C]):
         except TimeoutError:
             standing, said = "unknown", "the list of models did not come in time"
         except UnicodeError:
-            standing, said = "account_refused", "the key holds what no HTTP header may"
+            standing, said = "account_refused", "the key has characters that HTTP headers forbid"
         self._accounts.heard(self._api_key, standing, said, by="look")
 
     async def complete(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
@@ -134,7 +134,7 @@ class SdkProvider(ABC, Generic[C]):
         return reply
 
     async def _looked(self) -> tuple[Standing, str]:
-        """Return what the list of models shows of the account; its end is not waited for."""
+        """Return what the list of models shows of the account, without reading all of it."""
         client = await self._loading.get()
         sdk = import_module(self.name)
         try:
@@ -167,11 +167,11 @@ class SdkProvider(ABC, Generic[C]):
                 error.response.headers.get("retry-after"),
                 _named(error.body),
             ) from error
-        except sdk.APIError as error:  # no answer, or none that can be read
+        except sdk.APIError as error:  # no answer, or an unreadable one
             raise LlmAway(f"{self.name}: {type(error).__name__}") from error
         except UnicodeEncodeError as error:
             key = f"the key of {self.name}"
-            raise LlmMisconfigured(f"{key} holds what no HTTP header may") from error
+            raise LlmMisconfigured(f"{key} has characters that HTTP headers forbid") from error
         except ValueError as error:
             raise LlmAway(f"{self.name}: its answer is not JSON") from error
         if told := answer.get("error") if isinstance(answer, dict) else None:
@@ -189,17 +189,16 @@ class SdkProvider(ABC, Generic[C]):
             await client.close()
 
     def _as_whom(self, client: C) -> dict[str, str]:
-        """Return the headers that show another key than the client's, as the SDK writes them.
+        """Return the headers for another key than the client's, as the SDK writes them.
 
-        To send with a client of its own for each key would ask the system about itself again, in a
-        thread.
+        A separate client for each key would query the system again about the platform, in a thread.
         """
         if not self._shares:
             return {}
         return dict(client.with_options(api_key=self._api_key.get_secret_value()).auth_headers)
 
     def _load(self) -> C:
-        """Load the SDK; takes seconds, in which nothing else may have to wait."""
+        """Load the SDK. This takes seconds, so it runs in a thread."""
         import_module(self.name)
         rehearse(self._ask_nobody, self.name)
         return self._connect()
@@ -210,17 +209,17 @@ class SdkProvider(ABC, Generic[C]):
 
     @abstractmethod
     async def _ask(self, client: C, prompt: Prompt, model: str, max_tokens: int) -> Any:
-        """Return what is answered, as `read_answer` does."""
+        """Ask, and return the answer, read by `read_answer`."""
 
     @abstractmethod
     def _list(self, client: C) -> AbstractAsyncContextManager[Any]:
-        """Ask for the list of models: its answer is read no further than its headers."""
+        """Ask for the list of models; only the headers of the answer are read."""
 
     @abstractmethod
     def _read(self, answer: Any) -> LlmReply:
-        """Return what it says. Raises LlmRefused.
+        """Return the reply in the answer. Raises LlmRefused.
 
-        Raises AttributeError, LookupError or TypeError where it is none.
+        Raises AttributeError, LookupError or TypeError if it is not an answer of this provider.
         """
 
     @abstractmethod
@@ -229,21 +228,21 @@ class SdkProvider(ABC, Generic[C]):
 
     @abstractmethod
     def _ask_nobody(self) -> None:
-        """Ask once over a transport that answers by itself."""
+        """Make a call over a transport that answers by itself."""
 
 
 def written(question: dict[str, Any]) -> bytes:
-    """Return a question as JSON. Raises LlmMisconfigured where it holds what is no text."""
+    """Return a question as JSON. Raises LlmMisconfigured if a text in it is not valid Unicode."""
     try:
         return orjson.dumps(question)
     except orjson.JSONEncodeError as error:  # half of a surrogate pair
-        raise LlmMisconfigured("the prompt holds what no JSON can say") from error
+        raise LlmMisconfigured("the prompt contains text that JSON cannot represent") from error
 
 
 async def read_answer(response: httpx2.Response) -> Any:
-    """Return what is answered; None for what is not JSON, and does not say that it is.
+    """Return the JSON of a response; None if it is not JSON and does not claim to be.
 
-    Raises ValueError where it says so and is none.
+    Raises ValueError if it claims to be JSON and is not.
     """
     body = response.content
     try:
@@ -255,7 +254,7 @@ async def read_answer(response: httpx2.Response) -> Any:
 
 
 def _named(body: object) -> str:
-    """Return how a provider calls its error: OpenAI's SDK gives what stands in `error`."""
+    """Return the provider's name of its error; OpenAI's SDK passes only the content of `error`."""
     said = body.get("error", body) if isinstance(body, dict) else None
     if not isinstance(said, dict):
         return ""

@@ -2,9 +2,9 @@
 
 A look asks for the provider's list of models, which costs nothing. It shows whether the key is
 accepted, if the server requires a key there, and nothing about its credit. Measured or documented:
-a refused key is 401 at Anthropic and OpenAI; an OpenAI key that may do nothing but answer is 401 or
-403 with "Missing scopes", and answers all the same; many compatible servers have no such list (404,
-405, 501, an HTML page), and some show it to everybody.
+Anthropic and OpenAI answer 401 for a refused key. For an OpenAI key that may only generate answers,
+the list is 401 or 403 with "Missing scopes", although the key works. Many compatible servers have
+no such list (404, 405, 501, an HTML page), and some show it to everybody.
 """
 
 import re
@@ -21,7 +21,7 @@ _NO_LIST = frozenset({501, 505})
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """How an account stands. `at` is a monotonic time in seconds, `said` contains no key."""
+    """The state of an account. `at` is a monotonic time in seconds; `said` contains no key."""
 
     standing: Standing
     said: str
@@ -37,7 +37,7 @@ class Known:
 def newest(before: Known | None, now: Known) -> Known:
     """Return what is known of an account after `now` was found out.
 
-    A look without a result changes nothing, and no look can see whether there is credit again.
+    A look without a result changes nothing, and a look cannot see whether there is credit again.
     """
     if before is None or now.by == "turn":
         return now
@@ -54,17 +54,17 @@ def newest(before: Known | None, now: Known) -> Known:
 def judge_list(status: int, content_type: str, said: str) -> tuple[Standing, str]:
     """Return what the response to a look shows, and the same in words.
 
-    `said` is the provider's name for its error, and its message.
+    `said` is the provider's name of the error, and its message.
     """
     if status < 300:
         if "json" in content_type.lower():
-            return "works", "the key is taken"
+            return "works", "the key is accepted"
         return "unknown", "the server shows no list of models"
     if status in (401, 403) and _MAY_ANSWER.search(said):
         return "unknown", "the key may not see the list of models"
     cause = account_cause(status, said)
     if status == 403 and cause == "account_refused":
-        # A proxy, a country, or a rule about this one path: a turn will show what it means.
+        # A proxy, a blocked country, or a rule for this one path: a turn will show what it means.
         return "unknown", "the server does not show its list of models to this key"
     if cause is not None:
         return cause, f"the answer was {status}"

@@ -1,4 +1,4 @@
-"""Recognises models without tools by what their servers refuse, and then asks without tools."""
+"""Recognises models that accept no tools, by their servers' errors."""
 
 import re
 
@@ -7,9 +7,9 @@ import orjson
 from router.llm.provider import ToolCall
 
 _ABOUT_TOOLS = re.compile(r"tool|function|strict", re.IGNORECASE)
-_OF_THIS_CALL = re.compile(r"fail", re.IGNORECASE)  # the model called it wrongly, this time
+_OF_THIS_CALL = re.compile(r"fail", re.IGNORECASE)  # the model made a wrong call this time
 _REFUSALS = (400, 404, 422, 501)
-_MOST = 1_000  # models whose name is kept: tenants name them
+_MOST = 1_000  # models that are remembered, because tenants may name any
 
 
 class Toolless:
@@ -19,11 +19,11 @@ class Toolless:
         self._models: dict[str, None] = {}
 
     def __contains__(self, model: str) -> bool:
-        """Whether this one is known to accept none."""
+        """Whether this model is known to accept no tools."""
         return model in self._models
 
     def learn(self, model: str, reason: str) -> None:
-        """It refused a question because of its tools."""
+        """Note that the model refused a question because of its tools."""
         if _OF_THIS_CALL.search(reason):
             return
         while len(self._models) >= _MOST:
@@ -37,11 +37,11 @@ def refuses_tools(status: int, reason: str) -> bool:
 
 
 def read_call(name: object, given: object) -> ToolCall:
-    """Return a call from a server's answer: its arguments are an object, or the text of one."""
+    """Return a call from a server's answer; the arguments are an object, or JSON text."""
     if isinstance(given, str):
         try:
             given = orjson.loads(given)
         except orjson.JSONDecodeError:
-            given = {}  # it was cut off: that it was called still counts
+            given = {}  # the arguments were cut off; the call itself still counts
     fields = given if isinstance(given, dict) else {}
     return ToolCall(str(name), {str(key): value for key, value in fields.items()})

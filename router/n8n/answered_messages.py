@@ -1,6 +1,7 @@
-"""The messages that a flow may answer with, a closed set, each as a request to Evolution. Pure.
+"""Reads the messages in a flow's answer as requests to Evolution. Pure.
 
-Anything else is refused by its name: a requested thing is done, or the flow learns that it is not.
+The allowed kinds and fields are a closed set. Anything else is refused by its name, so that a flow
+always learns if something that it asked for is not done.
 """
 
 import base64
@@ -28,7 +29,7 @@ from router.whatsapp.clean import clean
 
 MOST_MESSAGES = 20
 MOST_PARTS = 100
-MOST_BASE64 = 1_500_000  # characters of an answer: it is stored with its turn
+MOST_BASE64 = 1_500_000  # characters in an answer, because it is stored with its turn
 _LONGEST_TEXT = 65_536
 _LONGEST_CAPTION = 1024
 _LONGEST_LINE = 1024
@@ -58,7 +59,7 @@ _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
 class Conversation:
     """What an answer may name of a turn's conversation: its address, and its messages.
 
-    `from_me` is by the messages' ids.
+    `from_me` says for each message id whether it is ours.
     """
 
     jid: str
@@ -66,7 +67,7 @@ class Conversation:
 
 
 def messages_of(messages: object, about: Conversation) -> tuple[Part, ...]:
-    """Return the parts in which the messages are sent. Raises BadAnswer."""
+    """Return the messages as parts of a reply. Raises BadAnswer."""
     if not isinstance(messages, list):
         raise BadAnswer("messages: it must be a list")
     if len(messages) > MOST_MESSAGES:
@@ -80,13 +81,13 @@ def messages_of(messages: object, about: Conversation) -> tuple[Part, ...]:
     if written > MOST_BASE64:
         raise BadAnswer(
             f"messages: the base64 in them has {written} characters, {MOST_BASE64} are allowed:"
-            " give the addresses of what is large"
+            " send large files by their URL"
         )
     return tuple(parts)
 
 
 def _thought_out(messages: list[Any]) -> Iterator[tuple[int, object]]:
-    """Yield the messages, each with its number, except those inside a thought."""
+    """Yield the messages with their numbers, except those inside a model's thought."""
     texts = [_text_of(message) for message in messages]
     written = [number for number, text in enumerate(texts) if text is not None]
     shown = without_reasoning_in([clean(texts[number] or "") for number in written])
@@ -106,7 +107,7 @@ def _text_of(message: object) -> str | None:
 
 
 def text_parts(text: object, where: str) -> tuple[str, ...]:
-    """Return the parts of a text that is for a customer. Raises BadAnswer."""
+    """Divide a text for a customer into parts. Raises BadAnswer."""
     parts = parts_of(_for_people(text, where, _LONGEST_TEXT))
     if not parts:
         raise BadAnswer(f"{where}: there is no text in it")
@@ -177,7 +178,7 @@ def _media(said: Mapping[str, Any], where: str, _: Conversation) -> tuple[Part, 
 def _kind_of_media(
     content: str, name: str | None, mimetype: str | None, where: str
 ) -> tuple[str, str | None]:
-    """Return the kind of media that Evolution is told. Raises BadAnswer."""
+    """Return the kind of media for the request to Evolution. Raises BadAnswer."""
     if name and "." in name:
         return _KINDS.get(name.rpartition(".")[2].lower(), "document"), name
     if mimetype and (family := mimetype.partition("/")[0]) in ("image", "video", "audio"):
@@ -190,7 +191,7 @@ def _kind_of_media(
         if start[4:8] == b"ftyp":
             return "video", name
     raise BadAnswer(
-        f"{where}.file_name: it must be there, with its ending: by that is told what the media is"
+        f"{where}.file_name: it must be there, with its ending, which tells what the media is"
     )
 
 
@@ -286,7 +287,7 @@ def _line(value: object, where: str) -> str:
 
 
 def _content(value: object, where: str) -> tuple[str, str | None]:
-    """Return a media's URL, or its bytes in base64, and the type that it claims."""
+    """Return a media's URL, or its bytes in base64, and the type that a data URL names."""
     if not isinstance(value, str) or not value.strip():
         raise BadAnswer(f"{where}: it must be an address, or base64")
     text = clean(value).strip()

@@ -1,7 +1,7 @@
-"""Asks a flow of the answer contract: posts the turn, and waits for what to say.
+"""Asks a flow of the answer contract: posts the turn, and waits for the reply.
 
-The connection is held for a fixed number of seconds. It ends when n8n dies, so that the turn is
-retried at once. If the router dies, the turn's lease ends, as for every other reply.
+The connection is held for at most a fixed number of seconds. If n8n dies, the connection ends, and
+the turn is retried at once. If the router dies, the turn's lease ends, as for every other reply.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from router.outbound.transport import POOL_WAIT
 from router.state.calls.claimed_turn import ClaimedTurn
 
 _CONNECT = 10.0
-_LONG = 4000  # bytes; what is longer is read beside the event loop
+_LONG = 4000  # bytes; a longer answer is parsed in a thread
 _NO_SUCH = 404
 _NOT_THERE = (401, 403, _NO_SUCH)
 _TOO_LARGE = 413
@@ -45,10 +45,9 @@ _NO_WEBHOOK = re.compile(r"the requested webhook .{0,600} (?:is )?not registered
 
 
 class NotTaken(Exception):
-    """n8n certainly did not begin a flow: another handler may make the reply.
+    """n8n certainly did not begin a flow, so another handler may make the reply.
 
-    `of` is what this says something about: n8n is away, it has no such flow, or the turn is too
-    large.
+    `of` names the cause: n8n is away, it has no such flow, or the turn is too large.
     """
 
     def __init__(self, why: str, of: Literal["n8n", "flow", "turn"]) -> None:
@@ -67,13 +66,13 @@ class N8nAway(LlmAway):
 
 
 class FlowWaits(LlmAway):
-    """The flow fails again and again, and no other handler takes its turns: they wait."""
+    """The flow keeps failing, and no other handler takes its turns: they wait."""
 
     cause = "flow_failed"
 
 
 class N8nDied(N8nAway):
-    """The connection ended before the flow had answered, and with it the flow, or n8n."""
+    """The connection ended before the flow answered: the flow or n8n has died."""
 
 
 class TookTooLong(LlmFailed):
@@ -83,9 +82,9 @@ class TookTooLong(LlmFailed):
 async def ask_flow(
     http: httpx.AsyncClient, url: str, content: str, headers: Mapping[str, str], seconds: float
 ) -> httpx.Response:
-    """Return n8n's response, whatever it is. Raises NotTaken and LlmError.
+    """Return n8n's response, whatever its status. Raises NotTaken and LlmError.
 
-    Its `elapsed` is from the first byte sent (or waited for) to the last byte received.
+    Its `elapsed` is the time from the request to the last byte of the response.
     """
     times = httpx.Timeout(seconds, connect=min(_CONNECT, seconds), pool=POOL_WAIT)
     began = monotonic()
@@ -108,9 +107,9 @@ async def ask_flow(
 
 
 async def is_registered(http: httpx.AsyncClient, url: str) -> bool:
-    """Whether the webhook is there. n8n says that it is ready before it registers them.
+    """Whether the webhook is registered. n8n reports that it is ready before it registers webhooks.
 
-    It is asked by GET first: a webhook that is open to anybody would begin its flow with each POST.
+    It is asked by GET first: a POST to a webhook without a credential would start its flow.
     """
     try:
         for method in ("GET", "POST"):
@@ -142,9 +141,10 @@ async def understand(answer: httpx.Response, turn: ClaimedTurn, seconds: float) 
 
 
 def is_not_begun(answer: httpx.Response) -> bool:
-    """Whether n8n, or a proxy before it, rejected the turn, by its body: no flow ran.
+    """Whether the body shows that n8n, or a proxy before it, rejected the turn: no flow ran.
 
-    A flow's own Respond node may also answer 401, 403 and 404, after it has done who knows what.
+    The status does not show it: a flow's own Respond node may also answer 401, 403 or 404, after it
+    has done something.
     """
     if answer.status_code not in _NOT_THERE:
         return True
@@ -164,13 +164,13 @@ def _plain(said: str) -> str:
 
 
 def is_there_for_others(answer: httpx.Response) -> bool:
-    """Whether n8n has this webhook, but not for the method that was used."""
+    """Whether n8n has this webhook, but only for another method."""
     said = _message_of(answer) if answer.status_code == _NO_SUCH else None
     return said is not None and _OTHER_METHOD.match(said.lower()) is not None
 
 
 def _message_of(answer: httpx.Response) -> str | None:
-    """Return the message in a response of n8n's; None: no known one."""
+    """Return the message in a response of n8n, or None if it has no known form."""
     body = answer.content.strip()
     try:
         said = read_json(body)
@@ -192,7 +192,7 @@ def words_of(answer: httpx.Response) -> str:
 
 
 async def says_something(answer: httpx.Response, turn: ClaimedTurn) -> bool:
-    """Whether a flow of the gateway contract has answered as those of the answer contract do."""
+    """Whether a flow of the gateway contract answers with a reply, as in the answer contract."""
     about = conversation_of(turn)
     if len(answer.content) <= _LONG:
         return is_reply(answer.content, about)
@@ -200,7 +200,7 @@ async def says_something(answer: httpx.Response, turn: ClaimedTurn) -> bool:
 
 
 def conversation_of(turn: ClaimedTurn) -> Conversation:
-    """Return what the flow may name of the turn's conversation."""
+    """Return the conversation, as far as the flow's answer may refer to it."""
     known = {message.wa_id: message.from_me for message in turn.history if message.wa_id}
     return Conversation(turn.session.jid, known)
 
@@ -212,9 +212,9 @@ async def _read(body: bytes, about: Conversation) -> Reading:
 
 
 def is_of_the_flow(answer: httpx.Response) -> bool:
-    """Whether a flow's own Respond node answers, perhaps with a service's error response.
+    """Whether the flow's own Respond node answered, perhaps by passing on a service's error.
 
-    Then its status says nothing about n8n, or about a proxy before it.
+    If so, the status says nothing about n8n or a proxy before it.
     """
     if EXECUTION_HEADER in answer.headers:
         return True
@@ -234,8 +234,8 @@ def _too_long(seconds: float) -> str:
 
 def _cut_off(status: int, after: float, seconds: float) -> str:
     return (
-        "the flow had not answered when what stands before n8n gave it up, after"
-        f" {round(after, 1):g} seconds (it answered {status}). Give that a time-out above the"
-        f" {seconds:g} seconds of N8N_ANSWER_SECONDS, or make the flow quicker, or let it send by"
-        " itself (n8n_contract gateway)"
+        f"the proxy before n8n gave up waiting for the flow after {round(after, 1):g} seconds (it"
+        f" answered {status}). Set its time-out above the {seconds:g} seconds of"
+        " N8N_ANSWER_SECONDS, or make the flow quicker, or let it send by itself (n8n_contract"
+        " gateway)"
     )

@@ -9,10 +9,10 @@ from router.sending.outgoing import Outgoing
 
 
 def as_evolution(sent: Sent | InDoubt, message: Outgoing) -> JSONResponse:
-    """Return the 201 for a message on the phone: the same one for the same request.
+    """Return the 201 for a message on the phone; the same request gets the same response again.
 
-    It has the shape of Evolution's own response on a phone's channel, without what only Evolution
-    knows (keys and URLs of a media, thumbnails). A send in doubt has no id.
+    It has the format of Evolution's own response on a phone's channel, without what only Evolution
+    knows (keys and URLs of media, thumbnails). A send in doubt has no id.
     """
     echo = message.echo
     key = {"remoteJid": sent.jid, "fromMe": True}

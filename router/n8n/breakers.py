@@ -1,9 +1,9 @@
-"""When turns go elsewhere than to n8n: for all tenants, or for one flow that fails. Pure.
+"""The circuit breakers: for all turns when n8n is away, and for each flow that keeps failing. Pure.
 
-Whether n8n itself is away is shown by its webhook, and holds for all tenants. A flow that fails, or
-lets its lease expire, counts only for the tenant whose turn it was. If the flows of several tenants
-fall silent and no flow reports in between, n8n is away. If one flow fails for several tenants and
-works for none in between, that flow fails for all who share it.
+The responses of n8n's webhook show whether n8n itself is away; that affects all tenants. A flow
+that fails, or lets its lease expire, counts only for its turn's tenant. If the flows of several
+tenants fall silent and no flow reports in between, n8n is away. If one flow fails for several
+tenants and works for none in between, it counts as failing for all tenants that share it.
 """
 
 from collections import OrderedDict
@@ -17,7 +17,7 @@ _MOST_TURNS = 10_000
 class Breaker:
     """Opens after `limit` failures in a row; while it is open, n8n is only probed.
 
-    `pause` and `now` are seconds.
+    `pause` and `now` are in seconds.
     """
 
     limit: int = 3
@@ -31,25 +31,25 @@ class Breaker:
         return self.failures >= self.limit
 
     def wants_probe(self, now: float) -> bool:
-        """Whether it is time to look if n8n is back."""
+        """Whether it is time to probe n8n."""
         return self.is_open and now >= self.probe_at
 
     def failed(self, now: float) -> None:
-        """n8n did not accept what it was given, or did nothing with it."""
+        """Note that n8n did not accept a request, or did nothing with it."""
         self.failures += 1
         self.probe_at = now + self.pause
 
     def opens(self, now: float) -> None:
-        """n8n is away, whatever was counted."""
+        """Open the breaker, whatever the count is: n8n is away."""
         self.failures = max(self.failures, self.limit)
         self.probe_at = now + self.pause
 
     def worked(self) -> None:
-        """n8n did what it was asked to do."""
+        """Note that n8n did what it was asked to do."""
         self.failures = 0
 
     def seen(self) -> None:
-        """n8n answered a probe: turns go there again, but the next failure opens it."""
+        """Note that n8n answered a probe: turns go there again, but one more failure opens it."""
         self.failures = self.limit - 1
 
 
@@ -57,8 +57,8 @@ class Breaker:
 class FlowBreaker:
     """Opens after `limit` failures of a flow in a row.
 
-    While it is open, one turn in each `pause` tries the flow; if the flow answers it, the breaker
-    closes.
+    While it is open, a single turn tries the flow once in each `pause`. If the flow answers that
+    turn, the breaker closes.
     """
 
     limit: int
@@ -72,21 +72,21 @@ class FlowBreaker:
         return self.failures >= self.limit
 
     def takes(self, now: float) -> bool:
-        """Whether a turn may go to the flow now; if it is the one that tries it, no other may."""
+        """Whether a turn may go to the flow now; while open, only one turn per `pause` may."""
         if self.is_open and now < self.try_at:
             return False
         self.try_at = now + self.pause
         return True
 
     def failed(self, now: float) -> None:
-        """The flow has failed, or was silent until its lease ended."""
+        """Note that the flow has failed, or was silent until its lease ended."""
         self.failures += 1
         self.try_at = now + self.pause
 
 
 @dataclass(slots=True)
 class _OfTenant:
-    """What is known about the flow that a tenant's turns go to."""
+    """What is known about the flow of one tenant's turns."""
 
     flow: str
     breaker: FlowBreaker
@@ -94,18 +94,18 @@ class _OfTenant:
 
 @dataclass(slots=True)
 class FlowBreakers:
-    """Which flows fail: a breaker per tenant's flow, and one per flow that fails for several.
+    """The flows' breakers: one per tenant's flow, and one per flow that fails for several tenants.
 
-    `limit` failures in a row open one, and after `all.pause` it is tried again. A flow is named by
-    its webhook's path.
+    `limit` failures in a row open a breaker, and after `all.pause` the flow is tried again. A flow
+    is named by its webhook's path.
     """
 
     all: Breaker
-    """Opened if several tenants' flows are silent."""
+    """The breaker for all turns, opened if the flows of several tenants are silent."""
     limit: int = 5
     _of_tenants: dict[int, _OfTenant] = field(default_factory=dict)
     _of_all: dict[str, FlowBreaker] = field(default_factory=dict)
-    _against: dict[str, set[int]] = field(default_factory=dict)  # of a flow, since it last worked
+    _against: dict[str, set[int]] = field(default_factory=dict)  # tenants it failed for in a row
     _silent: set[int] = field(default_factory=set)
     _by_themselves: set[int] = field(default_factory=set)
     _given: OrderedDict[int, tuple[int, str]] = field(default_factory=OrderedDict)
@@ -118,7 +118,7 @@ class FlowBreakers:
         return own is None or own.takes(now)
 
     def is_open(self, tenant_id: int, flow: str) -> bool:
-        """Whether the flow has failed that often in a row, for the tenant or for several."""
+        """Whether the flow's breaker is open, for the tenant or for all that share the flow."""
         own = self._of(tenant_id, flow)
         return flow in self._of_all or (own is not None and own.is_open)
 
@@ -128,7 +128,7 @@ class FlowBreakers:
         return 0 if own is None else own.failures
 
     def failing(self) -> dict[str, int]:
-        """Return the flows whose breakers are open, and of how many tenants."""
+        """Return the flows whose breakers are open, each with its number of tenants."""
         found: dict[str, int] = {}
         for each in self._of_tenants.values():
             if each.breaker.is_open:
@@ -136,30 +136,30 @@ class FlowBreakers:
         return found
 
     def began_itself(self, tenant_id: int) -> None:
-        """The tenant's flow only said that it has begun: it holds the leases of its turns."""
+        """Note that the tenant's flow only said that it has begun: it holds its turns' leases."""
         self._by_themselves.add(tenant_id)
 
     def answered(self, tenant_id: int) -> None:
-        """The tenant's flow has answered: an expired lease is a router's."""
+        """Note that the tenant's flow has answered: then an expired lease is a router's fault."""
         self._by_themselves.discard(tenant_id)
 
     def begins_itself(self, tenant_id: int) -> bool:
-        """Whether the tenant's flow was last seen to begin, and to send by itself."""
+        """Whether the tenant's flow last said that it has begun, and will send by itself."""
         return tenant_id in self._by_themselves
 
     def gave(self, turn_id: int, tenant_id: int, flow: str) -> None:
-        """The flow was given a turn of the tenant."""
+        """Note that the flow was given a turn of the tenant."""
         self._given[turn_id] = (tenant_id, flow)
         self._given.move_to_end(turn_id)
         if len(self._given) > _MOST_TURNS:
             self._given.popitem(last=False)
 
     def given(self, turn_id: int) -> tuple[int, str] | None:
-        """Return whose turn it is and which flow has it; None: another router gave it."""
+        """Return the turn's tenant and flow, or None if another router gave it to n8n."""
         return self._given.get(turn_id)
 
     def lapsed(self, turn_id: int, tenant_id: int, flow: str, now: float) -> None:
-        """The lease of the tenant's flow ran out, and nothing was heard of it."""
+        """Note that the lease of the tenant's flow ended without any report."""
         self._given.pop(turn_id, None)
         self._count(tenant_id, flow, now)
         self._silent.add(tenant_id)
@@ -168,7 +168,7 @@ class FlowBreakers:
             self.all.opens(now)
 
     def failed(self, tenant_id: int, flow: str, now: float) -> None:
-        """The flow has failed for the tenant: n8n is there, and reports it."""
+        """Note that the flow has failed for the tenant; n8n is there, because it reports that."""
         self._silent.clear()
         self._count(tenant_id, flow, now)
         if self.is_open(tenant_id, flow):
@@ -177,11 +177,11 @@ class FlowBreakers:
             self._of_all.setdefault(flow, FlowBreaker(1, self.all.pause)).failed(now)
 
     def heard_of(self) -> None:
-        """Some flow has reported: n8n runs flows."""
+        """Note that a flow has reported: n8n runs flows."""
         self._silent.clear()
 
     def worked(self, tenant_id: int, flow: str) -> None:
-        """The flow has answered a turn of the tenant, or has finished its work."""
+        """Note that the flow has answered a turn of the tenant, or finished its work."""
         self._silent.clear()
         self._of_all.pop(flow, None)
         self._against.pop(flow, None)

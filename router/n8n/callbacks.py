@@ -1,8 +1,8 @@
 """A flow's reports about its turn: began, done, fail, handoff, extend.
 
 All take the header `apikey: <turn token>` and are safe to repeat. A token that is no longer valid
-gets 409 with the reason. A crash inside a flow is reported by n8n's error workflow, which knows the
-execution and not the turn, and sends the key that n8n and the router share.
+gets 409 with the reason. A crash inside a flow is reported by n8n's error workflow. It knows the
+execution but not the turn, so it authenticates with the key that n8n and the router share.
 """
 
 import logging
@@ -75,7 +75,7 @@ class Began(BaseModel):
 class Crash(BaseModel):
     """What n8n's Error Trigger reports about an execution."""
 
-    error: str = Field(default="the execution failed without a word", max_length=10_000)
+    error: str = Field(default="the execution failed without a message", max_length=10_000)
     node: str | None = Field(default=None, max_length=500)
     workflow_id: str | None = Field(default=None, pattern=WORKFLOW_ID)
 
@@ -84,7 +84,7 @@ class Failure(BaseModel):
     """The flow could not answer."""
 
     kind: FailureKind = "flow_error"
-    error: str = Field(default="the flow failed without a word", max_length=10_000)
+    error: str = Field(default="the flow failed without a message", max_length=10_000)
     retry_after: float | None = Field(default=None, ge=0, le=3600, strict=True)
 
 
@@ -96,8 +96,8 @@ class Handoff(BaseModel):
     say: Written | None = Field(
         default=None,
         max_length=4096,
-        description="What the customer is told of it; without it, where the flow has sent nothing"
-        " in this turn, the tenant's handoff_message",
+        description="What the customer is told about it. Without it, the customer is sent the"
+        " tenant's handoff_message, if the flow has sent nothing in this turn",
     )
 
     @field_validator("say")
@@ -108,14 +108,14 @@ class Handoff(BaseModel):
 
 
 class Extension(BaseModel):
-    """The flow needs more time, from now on."""
+    """The flow needs more time, counted from now."""
 
     seconds: float = Field(default=60, gt=0, le=_LONGEST_EXTENSION, strict=True)
 
 
 @router.post("/turns/{turn_id}/began", summary="Say which execution works on a turn")
 async def began(services: TheServices, turn_id: int, token: _Token, body: Began) -> JSONResponse:
-    """Note the execution, so that its crash can be told from its silence."""
+    """Note the execution, so that a crash of it can be assigned to the turn."""
 
     async def ask(database: Database, held: Held) -> Answer:
         url = link_to(editor_url(services.settings), body.workflow_id, body.execution_id)
@@ -129,7 +129,7 @@ async def began(services: TheServices, turn_id: int, token: _Token, body: Began)
 async def crash(
     services: TheServices, execution_id: _Execution, key: _Key, body: Crash | None = None
 ) -> JSONResponse:
-    """End the attempt that the execution worked on. 404: it worked on none that is known."""
+    """End the attempt that the execution worked on. 404: no known turn had this execution."""
     settings = services.settings
     expected = settings.n8n_api_key
     if expected is None or not compare_digest(key.encode(), expected.get_secret_value().encode()):
@@ -141,14 +141,14 @@ async def crash(
     asked = TakeExecution(execution_id=execution_id)
     try:
         taken = await take_execution(services.database, asked)
-    except NotFound:  # a flow that answers: n8n has reported that it failed, but not where
+    except NotFound:  # with the answer contract, n8n's response already reported the failure
         log_event(
             _log, Action.AI_FAILED, f"execution {execution_id} crashed{where}; it named no turn",
             execution_id=execution_id, execution_url=url,
         )  # fmt: skip
         raise
     answer: TurnFailed | Refusal
-    if isinstance(taken, Refusal):  # its answer arrived before, and the turn has gone on
+    if isinstance(taken, Refusal):  # the flow's answer arrived before, and the turn went on
         turn_id, answer = None, taken
     else:
         turn_id = taken.turn_id
@@ -172,7 +172,7 @@ async def crash(
 async def done(
     services: TheServices, turn_id: int, token: _Token, body: Done | None = None
 ) -> JSONResponse:
-    """Close the turn, also when nothing needed saying."""
+    """Close the turn, also if the flow has sent nothing."""
     told = body or Done()
 
     async def ask(_: Database, held: Held) -> TurnFinished | Refusal:
@@ -185,7 +185,7 @@ async def done(
 async def report_failure(
     services: TheServices, turn_id: int, token: _Token, body: Failure | None = None
 ) -> JSONResponse:
-    """End the attempt: tried again or dead, by the kind; what was said already is not repeated."""
+    """End the attempt. `kind` decides whether it is retried; what was sent is not repeated."""
     failure = body or Failure()
     judged = _judge(services, turn_id, failure.kind, failure.error)
     told = scrubbed(f"{failure.kind}: {failure.error}")
@@ -234,7 +234,7 @@ async def hand_off(
 async def extend(
     services: TheServices, turn_id: int, token: _Token, body: Extension | None = None
 ) -> JSONResponse:
-    """Lengthen the lease to so many seconds from now."""
+    """Extend the lease, counted in seconds from now."""
     seconds = (body or Extension()).seconds
 
     async def ask(database: Database, held: Held) -> Answer:
@@ -249,7 +249,7 @@ async def _call(
     token: str,
     ask: Callable[[Database, Held], Awaitable[_Answer]],
 ) -> _Answer | Refusal:
-    """Call the state for the attempt whose token was sent, or refuse."""
+    """Call the state for the attempt that the token belongs to, or refuse."""
     shown = read_token(token)
     if shown is None or shown.turn_id != turn_id:
         return Refusal(refused="unknown_token")
@@ -257,7 +257,7 @@ async def _call(
 
 
 def _judge(services: FlowServices, turn_id: int, kind: FailureKind, error: str) -> Judged:
-    """Return how a failure is reported; another handler that answers has its own key."""
+    """Return how the state is told of a failure; the other handler, if any, has its own LLM key."""
     judged = judge_failure(kind, error)
     is_of_the_key = is_of_a_key(kind, error) or (kind in OF_THE_FLOW and judged.away == "llm")
     if is_of_the_key and services.failing.gives_up(turn_id):

@@ -27,7 +27,7 @@ from router.tenants.instance import InstanceKeys
 
 @dataclass(frozen=True, slots=True)
 class FlowServices:
-    """What a flow's request needs. `places` are for all of them, `at_once` counts a turn's."""
+    """What a flow's request needs. `places` limits all requests, `at_once` those of one turn."""
 
     settings: Settings
     database: Database

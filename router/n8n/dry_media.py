@@ -1,6 +1,6 @@
-"""The media of a flow in a test turn, checked as in a real one: it is base64, or a sound.
+"""Checks a flow's media in a test turn as in a real one: it must be base64, a voice be audio.
 
-A URL is not fetched: nothing of a test turn leads outside.
+A URL is not fetched, because a test turn causes no requests to the outside.
 """
 
 from collections.abc import Iterable
@@ -18,13 +18,13 @@ from router.sending.paths import VOICE_PATH
 from router.senses.sounds import Sounds
 
 ALL_OF_THEM = 0
-"""The holder of this work: all tenants' test turns count as one, and no tenant has this id."""
+"""The holder of this work: the test turns of all tenants count as one. No tenant has this id."""
 
 _Messages: TypeAlias = tuple[Outgoing, ...]
 
 
 async def require_media(services: FlowServices, asked: Asked, messages: _Messages) -> None:
-    """Return if the gateway would accept it. Raises Refused; TimeoutError: all is busy."""
+    """Return if the gateway would accept the media. Raises Refused, and TimeoutError if busy."""
     if asked.media is None or is_address(str(asked.body[asked.media]).strip()):
         return
     bench = services.bench
@@ -47,11 +47,11 @@ async def require_media(services: FlowServices, asked: Asked, messages: _Message
 
 
 async def still() -> None:
-    """Whether a test turn is over is checked when what is said in it is recorded."""
+    """Check nothing: recording a send checks whether the test turn is over."""
 
 
 async def fault_in(parts: Iterable[Part], sounds: Sounds) -> str | None:
-    """Return why an answer with these parts would not be sent."""
+    """Return why an answer with these parts would not be sent, or None."""
     for each in parts:
         if isinstance(each, str) or "path" not in each:
             continue
@@ -63,7 +63,7 @@ async def fault_in(parts: Iterable[Part], sounds: Sounds) -> str | None:
 
 
 async def _require_sound(path: str, body: object, sounds: Sounds) -> None:
-    """Raise NoMedia for a voice message that is not a sound."""
+    """Raise NoMedia for a voice message that is not audio."""
     if path != VOICE_PATH or not isinstance(body, dict):
         return
     audio = str(body["audio"])

@@ -1,14 +1,14 @@
-"""The ids that n8n gives its executions: numbers, counted from one, each in one spelling.
+"""The ids of n8n's executions: numbers counted from one, each with exactly one spelling.
 
-An id becomes a part of the path of n8n's public API, which deletes what is there. `04711`, `4711?`
-and `0x1267` are other texts than `4711` but the same execution; `../workflows/7` is not an
+An id becomes part of a path of n8n's public API, at which something is deleted. `04711`, `4711?`
+and `0x1267` differ from `4711` as texts but name the same execution; `../workflows/7` names no
 execution at all. The state has the same rule (`hybridflow.is_execution_id`).
 """
 
 import re
 
 EXECUTION_ID = "^[1-9][0-9]{0,14}$"
-"""At most fifteen digits: JavaScript is exact up to there."""
+"""At most fifteen digits, which JavaScript represents exactly."""
 
 _WRITTEN = re.compile("[1-9][0-9]{0,14}")
 

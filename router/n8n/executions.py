@@ -1,8 +1,8 @@
 """Deletes n8n's saved executions of people who were erased, over n8n's public API.
 
-The state keeps what is to be deleted until n8n has done it, so that neither n8n's absence nor a
-crash of ours leaves anything behind. Measured on n8n 2.40: DELETE answers 200; 404 with `Not Found`
-for what does not exist (any more); 400 while the execution runs; 401 for a wrong key.
+The state keeps the list of what to delete until n8n has done it, so that nothing stays behind if
+n8n is away or the router crashes. Measured on n8n 2.40: DELETE answers 200; 404 with `Not Found` if
+the execution does not exist (any more); 400 while it runs; 401 for a wrong key.
 """
 
 import logging
@@ -25,7 +25,7 @@ from router.state.calls.executions import (
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
-_PAUSE = 600.0  # seconds between two looks, and between two requests for the same execution
+_PAUSE = 600.0  # seconds between two rounds, and between two requests for the same execution
 _PAUSE_AFTER_FAILURE = 30.0
 _BATCH = 50
 _PATIENCE = 10.0
@@ -33,7 +33,7 @@ _PATIENCE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ExecutionsApi:
-    """Where n8n's public API is; `key` None: nobody has made one for us."""
+    """The address of n8n's public API; `key` is None if N8N_PUBLIC_API_KEY is not set."""
 
     url: str
     key: SecretStr | None
@@ -50,7 +50,7 @@ class ExecutionEraser(Claimant[Work]):
         self._api = api
 
     async def _claim(self, free: int) -> Look:
-        """Ask n8n to delete a batch, one after the other."""
+        """Ask n8n to delete a batch of executions, one after the other."""
         asked = ClaimExecutionsToErase(limit=free, retry_seconds=_PAUSE)
         claimed = await claim_executions_to_erase(self._database, asked)
         errors: set[str] = set()
@@ -68,13 +68,13 @@ class ExecutionEraser(Claimant[Work]):
         return Look(more=len(claimed.execution_ids) == free)
 
     async def _delete(self, execution_id: str) -> str | None:
-        """Return why it could not be deleted; None: it is gone."""
+        """Return why the execution could not be deleted, or None if it is gone."""
         if self._api.key is None:
             return (
                 "n8n keeps executions of erased people until it prunes them: make a key in n8n"
                 " (Settings, n8n API; scope execution:delete) and set N8N_PUBLIC_API_KEY"
             )
-        if not is_execution_id(execution_id):  # it would be the path of something else
+        if not is_execution_id(execution_id):  # as a path it may name something else
             return (
                 "an id that n8n never gives was stored as an execution's: n8n is not asked for it"
             )
@@ -99,7 +99,7 @@ class ExecutionEraser(Claimant[Work]):
 
 
 def _knows_none(answer: httpx.Response) -> bool:
-    """Whether the API has no such execution; a server without the API answers in other words."""
+    """Whether the API has no such execution; a server without this API has another message."""
     try:
         return answer.status_code == 404 and read_json(answer.content) == {"message": "Not Found"}
     except ValueError:

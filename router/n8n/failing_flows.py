@@ -1,4 +1,4 @@
-"""How flows end: counted for their breakers, and reported once if one fails again and again."""
+"""Counts for the breakers how flows end, and reports once that a flow keeps failing."""
 
 import logging
 from time import monotonic
@@ -17,7 +17,7 @@ from router.state.database import Database
 
 _log = logging.getLogger(__name__)
 GoesOn = Literal["fallback", "queue"]
-"""What happens to a flow's turns while its breaker is open: Python makes them, or they wait."""
+"""What happens to a flow's turns while its breaker is open: the fallback handler, or they wait."""
 _MEANWHILE = {
     "fallback": "the Python handler answers its turns",
     "queue": "its turns wait (N8N_FALLBACK=queue)",
@@ -26,26 +26,26 @@ _NAMED = 20  # flows that are named at most
 
 
 class FailingFlows:
-    """Knows which flows fail, and tells the people of the business and the log once."""
+    """Knows which flows fail, and reports each once to the people of the business and the log."""
 
     def __init__(self, database: Database, breakers: FlowBreakers, goes_on: GoesOn) -> None:
         self._database = database
         self.breakers = breakers
         self._goes_on: GoesOn = goes_on
-        self._told: dict[int, str] = {}  # tenants, and of which of their flows
+        self._told: dict[int, str] = {}  # the reported flow, by tenant
 
     async def failed(self, tenant_id: int, flow: str, why: str) -> bool:
-        """Count a failure. Returns whether the flow's breaker is open."""
+        """Count a failure. Return whether the flow's breaker is open."""
         self.breakers.failed(tenant_id, flow, monotonic())
         return await self._look(tenant_id, flow, why)
 
     async def lapsed(self, turn_id: int, tenant_id: int, flow: str) -> None:
-        """Count a turn that the flow left alone until its lease ended."""
+        """Count a turn whose lease ended without a report of the flow."""
         self.breakers.lapsed(turn_id, tenant_id, flow, monotonic())
         await self._look(tenant_id, flow, "it fell silent")
 
     async def worked(self, tenant_id: int, flow: str) -> None:
-        """The flow has answered a turn of the tenant, or has finished its work."""
+        """Note that the flow has answered a turn of the tenant, or finished its work."""
         self.breakers.worked(tenant_id, flow)
         if self._told.pop(tenant_id, None) is None:
             return
@@ -59,27 +59,27 @@ class FailingFlows:
             log_event(_log, Action.NOTICE_FAILED, f"not told that a flow works again: {error}")
 
     async def turn_failed(self, turn_id: int, why: str) -> bool:
-        """Count the failure of a turn's flow. Returns whether its breaker is open.
+        """Count the failure of a turn's flow. Return whether its breaker is open.
 
-        If another router gave the turn away, that router counts it.
+        If another router gave the turn to n8n, that router counts it.
         """
         if (given := self.breakers.given(turn_id)) is None:
             return False
         return await self.failed(*given, why)
 
     def gives_up(self, turn_id: int) -> bool:
-        """Whether the turn goes to another handler if its flow fails once more."""
+        """Whether one more failure of the flow gives the turn to another handler."""
         if self._goes_on == "queue" or (given := self.breakers.given(turn_id)) is None:
             return False
         return self.breakers.failures(*given) + 1 >= self.breakers.limit
 
     async def turn_worked(self, turn_id: int) -> None:
-        """The turn's flow has finished its work."""
+        """Note that the turn's flow has finished its work."""
         if (given := self.breakers.given(turn_id)) is not None:
             await self.worked(*given)
 
     def told_to_anybody(self) -> str | None:
-        """Return which flows fail, by their webhooks' paths; None: none."""
+        """Return a text that names the failing flows by their webhooks' paths, or None."""
         failing = self.breakers.failing()
         if not failing:
             return None
@@ -108,7 +108,7 @@ class FailingFlows:
             await tell_flow_failing(self._database, asked)
         except (StateError, DatabaseFault) as error:  # the turn goes on all the same
             self._told.pop(tenant_id, None)  # with the next failure
-            log_event(_log, Action.NOTICE_FAILED, f"nobody is told of a failing flow: {error}")
+            log_event(_log, Action.NOTICE_FAILED, f"a failing flow was not reported: {error}")
         return True
 
 

@@ -1,4 +1,4 @@
-"""Judges the failure that a flow which sends by itself has reported. Pure."""
+"""Judges a failure that is reported by a flow of the gateway contract. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -22,20 +22,20 @@ FailureKind: TypeAlias = Literal[
     "permanent",
 ]
 OF_THE_LINE: frozenset[Cause] = frozenset({"line_away", "send_failed"})
-"""Causes for which nothing else can be sent, either."""
+"""Causes that also prevent every other message, such as the fallback message."""
 OF_THE_FLOW = frozenset({"flow_error", "transient", "permanent"})
 _HAS_ANSWERED = re.compile(r"\s*(no status )?4(?!08|09|25|29)\d\d\b")
-"""How the error begins if an LLM refused this one request, and is not down."""
+"""The error begins like this if an LLM refused this one request, and is not down."""
 
 _CREDIT = re.compile(
     r"credit balance is too low|insufficient[_ -]?quota|exceeded your current quota", re.IGNORECASE
 )
-"""What only providers of LLMs say about used-up credit."""
+"""Words about used-up credit that only providers of LLMs use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What `fail_turn` is told about it."""
+    """What `fail_turn` is told about the failure."""
 
     kind: Literal["transient", "permanent", "away"]
     cause: Cause
@@ -46,11 +46,11 @@ _PLAIN: Mapping[str, Judged] = {
     "evolution_refused": Judged("permanent", "send_failed"),
     "not_on_whatsapp": Judged("permanent", "send_failed"),
     "permanent": Judged("permanent", "flow_failed"),
-    # Nothing has left, and nobody is to blame: see fail_turn.
+    # Nothing was sent, and neither the flow nor the LLM is to blame: see fail_turn.
     "evolution_away": Judged("away", "line_away", "evolution"),
     "flow_error": Judged("transient", "flow_failed"),
     "transient": Judged("transient", "flow_failed"),
-    # It has answered, even if without a word: it is not away.
+    # The LLM has answered, even if the answer is empty: it is not away.
     "llm_empty": Judged("transient", "failed"),
 }
 
@@ -58,8 +58,9 @@ _PLAIN: Mapping[str, Judged] = {
 def judge_failure(kind: FailureKind, error: str) -> Judged:
     """Return what `fail_turn` is told about a failure.
 
-    A refused or empty account counts as away, whatever the flow calls it: other people fix it. If
-    the flow does not say that the account is the LLM's, the words must: tools have accounts, too.
+    A refused account or used-up credit counts as away, whatever kind the flow reports, because
+    people can fix it. If the kind does not say that it is the LLM's account, the error's words
+    must: tools have accounts, too.
     """
     known = failure_of(error, where=kind)
     if isinstance(known, LlmAccountRefused) and (kind not in _PLAIN or _is_an_llms(kind, error)):
@@ -75,7 +76,7 @@ def judge_failure(kind: FailureKind, error: str) -> Judged:
 
 
 def _is_an_llms(kind: FailureKind, error: str) -> bool:
-    """Whether a failure of the flow itself is about an account at an LLM's provider."""
+    """Whether a failure is about an account at an LLM's provider."""
     return kind in OF_THE_FLOW and (is_of_an_llm(error) or _CREDIT.search(error) is not None)
 
 

@@ -1,11 +1,11 @@
-"""Reads a flow's request field by field: pure.
+"""Reads a flow's request field by field. Pure.
 
-Only known fields are read, and only in the type that they must have; all others are refused by
-name. Only a value that says nothing is skipped silently: null, false, empty.
+Known fields must have the right type; all other fields are refused by name. Only empty values
+(null, false, empty) are skipped silently.
 
-The length of a text and the number of a list's items are checked before anything else is done with
-them. The limits lie above WhatsApp's own: 65,536 characters of a text, 1,024 of a caption or a
-list's text, 24 of a row's title, 10 rows, 1,024 people in a group.
+The lengths of texts and lists are checked before anything else is done with them. The limits are
+higher than WhatsApp's own: 65,536 characters in a text, 1,024 in a caption or a list's text, 24 in
+a row's title, 10 rows, 1,024 people in a group.
 """
 
 import re
@@ -20,7 +20,7 @@ Read: TypeAlias = Callable[[object, str], JsonValue]
 
 
 class BadField(Exception):
-    """The request has a field that cannot be used. `name` is that of its outermost field."""
+    """The request has a field that cannot be used. `name` is the name of its outermost field."""
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"{path}: {why}")
@@ -29,9 +29,9 @@ class BadField(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """How a field is read, and the type of its value if it says something.
+    """How a field is read, and which type its value must have, unless it is empty.
 
-    `keeps_empty`: an empty value of that type is passed on, because it means something, or because
+    `keeps_empty`: an empty value of that type is passed on, because it has a meaning, or because
     Evolution needs the field.
     """
 
@@ -88,7 +88,7 @@ def _called(type_: type | tuple[type, ...]) -> str:
     return _TYPE_NAMES[type_[0] if isinstance(type_, tuple) else type_]
 
 
-_LARGEST = 2**53  # beyond it JavaScript is not exact
+_LARGEST = 2**53  # JavaScript's integers are exact up to this
 _TYPE_NAMES = {
     str: "a text",
     bool: "true or false",
@@ -98,7 +98,7 @@ _TYPE_NAMES = {
 }
 
 
-# --- how each kind of field is read
+# --- readers for each kind of field
 
 
 def one_of(*known: str) -> Read:
@@ -187,7 +187,7 @@ def _require_few(items: list[Any], path: str, most: int) -> None:
 
 
 def _as_media(value: Any, path: str) -> JsonValue:
-    """A URL, or bytes in base64: only the limit of the whole request applies to these."""
+    """Read a URL, or bytes in base64; only the limit of the whole request applies to base64."""
     if is_address(value) and len(value) > _LONGEST_ADDRESS:
         raise BadField(path, f"a URL has {_LONGEST_ADDRESS} characters at most")
     return clean(value)
@@ -198,7 +198,7 @@ def _as_it_is(value: Any, _: str) -> JsonValue:
 
 
 def _as_number(value: Any, path: str) -> JsonValue:
-    if not -_LARGEST <= value <= _LARGEST:  # nor is NaN
+    if not -_LARGEST <= value <= _LARGEST:  # NaN is refused, too
         raise BadField(path, "it must be a finite number")
     return value  # type: ignore[no-any-return]
 

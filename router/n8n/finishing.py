@@ -1,4 +1,4 @@
-"""Ends a turn that its flow reports as done: by the callback, or with its last send."""
+"""Ends a turn when its flow reports that it is done: by a callback, or with its last send."""
 
 import logging
 from typing import Annotated, TypedDict
@@ -31,11 +31,11 @@ _log = logging.getLogger(__name__)
 _NOT_SENT = "flow_error: the flow is done, and nothing of what it sent has left"
 
 Written = Annotated[str, AfterValidator(without_reasoning)]
-"""A model's text, without its thoughts: people will read it."""
+"""A model's text without its thoughts, because people will read it."""
 
 
 class Done(BaseModel):
-    """The flow has said everything, even if that is nothing; and what it cost, if it knows."""
+    """The flow has said everything (maybe nothing). It may report what that cost."""
 
     reason: Written | None = Field(default=None, max_length=200)
     provider: str | None = Field(default=None, max_length=100)
@@ -45,7 +45,7 @@ class Done(BaseModel):
 
 
 def done_of(asked: Asked) -> Done | None:
-    """Return what is said about the turn's end; None: it does not end. Raises Refused."""
+    """Return the report of the turn's end in a send, or None if it has none. Raises Refused."""
     if asked.done is None:
         return None
     try:
@@ -57,7 +57,7 @@ def done_of(asked: Asked) -> Done | None:
 
 
 class Patience(TypedDict):
-    """How a failed attempt is followed by another."""
+    """How failed attempts are repeated."""
 
     answer_within_minutes: float
     max_attempts: int
@@ -67,7 +67,7 @@ class Patience(TypedDict):
 async def finish(
     services: FlowServices, turn_id: int, held: Held, told: Done
 ) -> TurnFinished | Refusal:
-    """Close the turn. If nothing that its flow sent has left, the attempt has failed."""
+    """Close the turn. If its flow sent something and nothing of it was sent on, it has failed."""
     database = services.database
     finished = await finish_turn(database, FinishTurn(**held, **dict(told)))
     if not isinstance(finished, Refusal):
@@ -121,7 +121,7 @@ async def fail(
 async def _decline(
     services: FlowServices, held: Held, words: str, told: str
 ) -> TurnFailed | Refusal:
-    """The flow's model declines: handle it like a reply that the guard refuses."""
+    """Handle a refusal of the flow's model like a reply that the guard refuses."""
     asked = RefuseReply(**held, rule="model_refused", detail=told, say=words)
     replaced = await refuse_reply(services.database, asked)
     if isinstance(replaced, Refusal):
@@ -131,7 +131,7 @@ async def _decline(
 
 
 def patience(settings: Settings) -> Patience:
-    """Return how a failed attempt is followed by another."""
+    """Return how failed attempts are repeated."""
     return {
         "answer_within_minutes": settings.answer_within_minutes,
         "max_attempts": settings.turn_max_attempts,
@@ -145,7 +145,7 @@ def log_replied(turn_id: int) -> None:
 
 
 def log_dead(turn_id: int | None, failed: TurnFailed | Refusal) -> None:
-    """Log it if a failure was a turn's last."""
+    """Log that a failed turn is dead, if it is."""
     if not isinstance(failed, Refusal) and failed.state == "dead":
         log_event(
             _log, Action.TURN_DEAD, "the turn is dead; it can be retried",
@@ -154,7 +154,7 @@ def log_dead(turn_id: int | None, failed: TurnFailed | Refusal) -> None:
 
 
 def _log_done(turn_id: int, finished: TurnFinished) -> None:
-    """Log how a turn ended that its flow has closed: with a reply, or with nothing said."""
+    """Log how a turn ended that its flow has closed: with a reply, or without one."""
     if finished.in_doubt:
         log_event(_log, Action.SEND_IN_DOUBT, "done, but for a send in doubt", turn_id=turn_id)
     elif finished.incomplete:

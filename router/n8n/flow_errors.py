@@ -1,7 +1,7 @@
-"""What went wrong in a flow, from n8n's response: a rate limit, a key, a model, the flow.
+"""Finds out what went wrong in a flow, from n8n's response: a rate limit, a key, a model, the flow.
 
-No flow has to name its failures. If a node may fail and go on, n8n puts what it knows into the
-item's `error`: a text, or an object with a status somewhere in it. Pure.
+Flows need not name their failures. If a node is set to continue on error, n8n puts what it knows
+into the item's `error`: a text, or an object with a status somewhere in it. Pure.
 """
 
 import re
@@ -32,14 +32,14 @@ Kind: TypeAlias = Literal[
 ]
 
 _LONGEST = 300  # characters of an error that are shown
-_LONGEST_READ = 4000  # and that are searched
+_LONGEST_READ = 4000  # characters of an error that are searched
 _DEEPEST = 6
 _MOST = 200  # values of an error that are searched
 _STATUS_KEYS = ("httpCode", "statusCode", "status", "code", "responseCode")
 _TEXT_KEYS = ("message", "description", "error", "errorMessage", "cause", "detail", "type", "code")
 _STATUS_FIRST = re.compile(r"\s*(?:no status |error:? |status(?: code)? )?([45]\d\d)\b")
 _STATUS_SAID = re.compile(r"\b(?:status(?: code)?|code|http)[ :=]{1,3}([45]\d\d)\b", re.IGNORECASE)
-# n8n 2.20 says only this about a 404 of a node that goes on.
+# n8n 2.20 says only this about a 404 in a node that continues on error.
 _NO_SUCH_SAID = re.compile(r"the resource you are requesting could not be found", re.IGNORECASE)
 _RETRY = re.compile(
     r"(?:try again|retry)[^.\n]{0,40}? (\d{1,4}(?:\.\d+)?) ?s(?:ec|\b)", re.IGNORECASE
@@ -88,7 +88,7 @@ _SAID: tuple[tuple[Kind, str], ...] = (
         ),
     ),
 )
-_PLAIN = 6  # of these go before the status
+_PLAIN = 6  # the first so many patterns count more than the status
 _OF_A_KEY = frozenset({401, 402, 403, 404})
 _OF_AN_LLM = re.compile(
     r"\bllm\b|\bmodels?\b|anthropic|claude|openai|\bgpt|gemini|mistral|groq|x-?api-?key|api.?key"
@@ -109,19 +109,19 @@ _BY_STATUS: Mapping[int, Kind] = {
 
 
 def failure_of(error: object, *, where: str) -> LlmError:
-    """Return the turn's failure, as a reply made in Python would have it.
+    """Return the turn's failure as the error that the Python handler would raise.
 
-    `error` is what n8n or the flow said about it, `where` begins the text.
+    `error` is what n8n or the flow said about it; the text begins with `where`.
     """
     texts = list(_texts(error))
     said = " · ".join(dict.fromkeys(texts))[:_LONGEST_READ]
     kind = kind_of(_status(error, texts), said)
-    words = scrubbed(clean(f"{where}: {_named(kind)}: {said or 'without a word'}"))[:_LONGEST]
+    words = scrubbed(clean(f"{where}: {_named(kind)}: {said or 'no reason given'}"))[:_LONGEST]
     return as_error(kind, words, _retry_after(error, said))
 
 
 def as_error(kind: Kind, words: str, retry_after: float | None = None) -> LlmError:
-    """Return the error that a reply made in Python would have raised."""
+    """Return the error that the Python handler would raise."""
     match kind:
         case "llm_rate_limited":
             return LlmAway(words, retry_after)
@@ -142,14 +142,14 @@ def as_error(kind: Kind, words: str, retry_after: float | None = None) -> LlmErr
 
 
 def kind_of(status: int | None, said: str) -> Kind:
-    """Return the kind of failure: clear words count more than the status."""
+    """Return the kind of failure; unambiguous words count more than the status."""
     for kind, pattern in _WORDS[:_PLAIN]:
         if pattern.search(said):
             return kind
     if status is not None and not (status in _OF_A_KEY and not is_of_an_llm(said)):
         return _BY_STATUS.get(status, "llm_down" if status >= 500 else "flow_error")
     if status in _OF_A_KEY:
-        return "flow_error"  # a tool's, or another server's: to try again may help
+        return "flow_error"  # from a tool or another server: a retry may help
     for kind, pattern in _WORDS[_PLAIN:]:
         if pattern.search(said):
             return kind
@@ -167,7 +167,7 @@ def _named(kind: Kind) -> str:
         "llm_down": "the LLM, or what the flow asks, is away",
         "llm_unpaid": "the credit of the LLM's account is used up",
         "llm_key_refused": "the LLM refuses the key of the credential",
-        "llm_key": "the LLM takes neither the key nor the model of the credential",
+        "llm_key": "the LLM accepts neither the key nor the model of the credential",
         "llm_refused": "the LLM declines",
         "llm_empty": "the LLM said nothing",
         "flow_error": "an error of the flow",
@@ -206,7 +206,7 @@ def _retry_after(error: object, said: str) -> float | None:
 
 
 def _objects(error: object) -> Iterator[Mapping[str, object]]:
-    """Every object of an error, from the outside in; of a huge one only the first."""
+    """Yield the objects in an error, from the outside in; of a huge error only the first."""
     waiting: list[tuple[object, int]] = [(error, 0)]
     seen = 0
     while waiting and seen < _MOST:
@@ -222,7 +222,7 @@ def _objects(error: object) -> Iterator[Mapping[str, object]]:
 
 
 def _texts(error: object) -> Iterator[str]:
-    """What an error says about itself, without headers, bodies and stacks."""
+    """Yield the texts of an error, without headers, bodies and stack traces."""
     if isinstance(error, str):
         yield error[:2000].strip()
         return

@@ -1,8 +1,8 @@
-"""Which execution of n8n works on a turn: read from its response, stored, and logged.
+"""Reads from n8n's response which execution works on a turn; stores and logs it.
 
-A flow names it in its response's header `X-N8N-Execution` (`{{ $workflow.id }}/{{ $execution.id
-}}`), which may accompany any response, including an error; or in the body, as `execution_id`. With
-the workflow's id, people get a link to it.
+A flow names the execution in its response: in the header `X-N8N-Execution` (`{{ $workflow.id }}/{{
+$execution.id }}`), which any response may have, also an error; or in the body, as `execution_id`.
+If the workflow's id is known, people get a link to the execution.
 """
 
 import logging
@@ -27,14 +27,14 @@ _WORKFLOW = re.compile("[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """An execution of n8n and its link; without its workflow the link is unknown."""
+    """An execution of n8n and its link; the link is None if the workflow is unknown."""
 
     execution_id: str
     url: str | None = None
 
 
 def link_to(editor_url: str, workflow_id: str | None, execution_id: str) -> str | None:
-    """Return where n8n's editor shows an execution; None if its workflow is unknown."""
+    """Return the URL of an execution in n8n's editor, or None if its workflow is unknown."""
     if workflow_id is None or not editor_url or _WORKFLOW.fullmatch(workflow_id) is None:
         return None
     return f"{editor_url.rstrip('/')}/workflow/{workflow_id}/executions/{execution_id}"
@@ -43,7 +43,7 @@ def link_to(editor_url: str, workflow_id: str | None, execution_id: str) -> str 
 def execution_in(
     answer: httpx.Response, editor_url: str, said_id: object = None
 ) -> Execution | None:
-    """Return the execution that a response names, its header first; `said_id` is from its body."""
+    """Return the execution that a response names: in its header, else `said_id` from its body."""
     workflow_id, _, execution_id = answer.headers.get(EXECUTION_HEADER, "").rpartition("/")
     if is_execution_id(execution_id):
         return Execution(execution_id, link_to(editor_url, workflow_id, execution_id))
@@ -53,7 +53,7 @@ def execution_in(
 
 
 def said_in(answer: httpx.Response) -> object:
-    """Return what the body of a flow that begins says about its execution."""
+    """Return the execution's id in the body of a flow that reports that it has begun."""
     try:
         said = read_json(answer.content)
     except ValueError:
@@ -69,7 +69,7 @@ class FlowExecutions:
         self._editor_url = editor_url
 
     def hear(self, answer: httpx.Response, said_id: object = None) -> Execution | None:
-        """Return the execution that a response names; later log lines of this attempt have it."""
+        """Return the execution that a response names, and add it to this attempt's log lines."""
         found = execution_in(answer, self._editor_url, said_id)
         if found is not None:
             bind_execution(found.execution_id, found.url)
@@ -78,7 +78,7 @@ class FlowExecutions:
         return found
 
     async def note(self, turn: ClaimedTurn, execution: Execution | None) -> None:
-        """Store which execution has the turn, as n8n itself has said."""
+        """Store which execution has the turn, according to n8n's response."""
         if execution is None:
             return
         asked = BeginFlow(
@@ -88,7 +88,7 @@ class FlowExecutions:
             by_n8n=True,
         )
         begun = await begin_flow(self._database, asked)
-        if isinstance(begun, Refusal):  # it was taken back meanwhile: a crash changes nothing
+        if isinstance(begun, Refusal):  # the flow no longer has the turn: its crash has no effect
             _not_noted(begun.refused, turn.turn_id)
 
 

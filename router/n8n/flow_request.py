@@ -45,11 +45,11 @@ _log = logging.getLogger(__name__)
 _Check: TypeAlias = Callable[..., Awaitable[None]]  # ReplyGuard.check, or check_again
 _PRESENCE_MS = 1000
 _ELSEWHERE = "there is no such message in this turn's conversation"
-_SHORT = 2048  # bytes of a body that delay nobody, whatever is in it
+_SHORT = 2048  # bytes; a body up to this size is always parsed fast
 
 
 async def _looked_at(database: Database, token: TurnToken, *, closed: bool = False) -> TurnOfFlow:
-    """Return what the token may act on; with `closed` also what it has ended. Raises Refused."""
+    """Return the token's turn; if `closed`, also a turn that it has ended. Raises Refused."""
     try:
         turn = await look_at_turn(database, LookAtTurn(**token.held, closed=closed or None))
     except DatabaseAway as error:
@@ -60,18 +60,18 @@ async def _looked_at(database: Database, token: TurnToken, *, closed: bool = Fal
 
 
 class FlowRequest:
-    """One request of a flow, with what it may act on."""
+    """One request of a flow, with its turn."""
 
     def __init__(self, services: FlowServices, token: TurnToken, turn: TurnOfFlow) -> None:
         self._services = services
-        self._next_part = 0  # of the turn, when the guard checked what it had said
+        self._next_part = 0  # the turn's next part when the guard last checked the messages
         self.token = token
         self.turn = turn
-        self._line = services.keys.line(turn)  # opened once, however much the request sends
+        self._line = services.keys.line(turn)  # its keys are opened once for the whole request
 
     @classmethod
     async def open(cls, request: Request, services: FlowServices, instance: str) -> "FlowRequest":
-        """Find the turn by the token of the request. Raises Refused."""
+        """Find the turn by the request's token. Raises Refused."""
         token = read_token(request.headers.get("apikey", ""))
         if token is None:
             raise Refused(401, "the header apikey must be the turn's token", "token")
@@ -86,7 +86,7 @@ class FlowRequest:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Count this as one of its turn's requests for the block. Raises Refused."""
+        """Count this request as one of its turn's during the block. Raises Refused."""
         try:
             with self._services.at_once.taken(self.token.turn_id):
                 yield
@@ -117,7 +117,7 @@ class FlowRequest:
                     sent = await self._send_first(messages[place:])
             except Refused as refused:
                 if done is not None and refused.reason == "in_doubt":
-                    await self._end(done)  # when that is found out
+                    await self._end(done)  # the turn ends when the doubt is settled
                 raise
         if done is not None and (refusal := await self._end(done)) is not None:
             why = f"it is sent, but the turn does not end with it: {said_of(refusal)}"
@@ -125,7 +125,7 @@ class FlowRequest:
         return as_evolution(sent, messages[-1])
 
     async def _end(self, done: Done) -> str | None:
-        """End the turn, which has said everything. Returns why it cannot end. Raises Refused."""
+        """End the turn: everything is said. Return why it cannot end, or None. Raises Refused."""
         try:
             ended = await finish(self._services, self.token.turn_id, self.token.held, done)
         except DatabaseAway as error:
@@ -136,7 +136,7 @@ class FlowRequest:
         return ended.refused if isinstance(ended, Refusal) else None
 
     def _repeated(self, asked: Asked, messages: tuple[Outgoing, ...]) -> JSONResponse:
-        """Answer again the send that has ended the turn. Raises Refused if it is another."""
+        """Repeat the answer to the send that ended the turn. Raises Refused for another send."""
         last = messages[-1] if messages and asked.done is not None else None
         for sent in self.turn.sends:
             if last and sent.identity == last.identity and sent.send_state == "sent":
@@ -146,7 +146,7 @@ class FlowRequest:
 
     @contextmanager
     def _keeping(self) -> Iterator[Callable[[int], None]]:
-        """Return what counts media in memory, from the first byte on. Raises Refused."""
+        """Yield a function that counts media in memory from their first byte. Raises Refused."""
         try:
             bodies = self._services.media_bodies
             with bodies.keeping_more(str(self.turn.tenant_id)) as keep:
@@ -162,7 +162,7 @@ class FlowRequest:
         return await self._beside(lambda: understood(path, written, contact))
 
     async def _beside(self, work: Callable[[], _T]) -> _T:
-        """Do long work beside the event loop. Raises Refused."""
+        """Do long work in a thread. Raises Refused."""
         tenant_id = self.turn.tenant_id
         try:
             return await self._services.bench.do(tenant_id, work, after_waiting=self._look_again)
@@ -171,7 +171,7 @@ class FlowRequest:
             raise Refused(503, why, "busy") from error
 
     async def _look_again(self) -> None:
-        """Check the turn again. Raises Refused if it no longer needs this request."""
+        """Look up the turn again. Raises Refused if it no longer needs this request."""
         self.turn = await _looked_at(self._services.database, self.token)
 
     async def _prepare(
@@ -179,7 +179,7 @@ class FlowRequest:
     ) -> tuple[Outgoing, ...]:
         """Do everything slow before the fence: fetch the media, wait for the requested delay.
 
-        Between the fence and the phone a human could write.
+        Time between the fence and the send is time in which a human could write.
         """
         until = monotonic() + asked.delay
         tenant_id = self.turn.tenant_id
@@ -202,7 +202,7 @@ class FlowRequest:
         return tuple(ready)
 
     async def _give_up(self, message: Outgoing, why: str) -> None:
-        """Record that the turn has something that can never be sent. Raises Refused."""
+        """Record that a message of the turn can never be sent. Raises Refused."""
         asked = GiveUpPart(
             **self.token.held,
             kind=message.kind,
@@ -219,14 +219,14 @@ class FlowRequest:
             raise conflict(answer.refused)
 
     def _is_begun(self, message: Outgoing) -> bool:
-        """Whether the flow has sent the same before, and it did not certainly fail."""
+        """Whether the flow has begun to send the same before, and that did not certainly fail."""
         return any(
             sent.identity == message.identity and sent.send_state != "failed"
             for sent in self.turn.sends
         )
 
     async def _check(self, messages: tuple[Outgoing, ...], check: _Check) -> None:
-        """Have the guard check what is to be sent, unless it is a repeated request."""
+        """Have the guard check the messages, unless this is a repeated request."""
         self._next_part = self.turn.next_part
         known = {sent.identity for sent in self.turn.sends}
         texts = [texts_of(each.body) for each in messages if each.identity not in known]
@@ -236,11 +236,11 @@ class FlowRequest:
             speaker = speaker_of(self.turn, self.token.held, words=words_of_flow(self.turn))
             await check(speaker, "\n\n".join(texts), said=self.turn.said_so_far)
         except ReplyRefused as refused:
-            self._services.wake()  # the turn may have a fallback message to be sent
+            self._services.wake()  # the turn may have a fallback message to send now
             raise conflict(refused.reason) from refused
 
     async def _give_media(self, written: bytes) -> Response:
-        """Give the flow media of the conversation; nothing of this reaches the contact."""
+        """Give the flow media of the conversation; nothing is sent to the contact."""
         if self.turn.is_closed:
             raise conflict("superseded")
         if self.turn.is_paused:
@@ -252,7 +252,7 @@ class FlowRequest:
             answer = await self._services.received.give(
                 self.token, self._instance(), read_body(written), keep
             )
-            return HeldAnswer(answer, stack.pop_all().close)  # it is in memory until it is read
+            return HeldAnswer(answer, stack.pop_all().close)  # counted until the client has read it
 
     async def _show_presence(self, asked: Asked) -> JSONResponse:
         if self.turn.is_paused:
@@ -274,8 +274,9 @@ class FlowRequest:
     async def _send_first(self, messages: tuple[Outgoing, ...]) -> Sent:
         """Send the first of the messages, which were checked together. Raises Refused.
 
-        If the fence says that more was said since then, they are checked again, after that. This
-        ends, because each time another send of the turn has passed.
+        If the fence answers that more was said since the check, the messages are checked again,
+        after what was said. This loop ends, because each round means that another send of the turn
+        has passed.
         """
         while (sent := await self._send(messages[0], messages[1:])) is None:
             self.turn = await _looked_at(self._services.database, self.token)
@@ -283,7 +284,7 @@ class FlowRequest:
         return sent
 
     async def _send(self, message: Outgoing, rest: tuple[Outgoing, ...]) -> Sent | None:
-        """Send one message; None: more was said since it was checked. Raises Refused."""
+        """Send one message; return None if more was said since the check. Raises Refused."""
         later = tuple(
             RestOfSend(body=each.text, kind=each.kind, identity=each.identity) for each in rest
         )
@@ -305,7 +306,7 @@ class FlowRequest:
             raise failure(failed) from failed
         finally:
             if promised is not None:
-                self._services.wake_notices()  # the fence may have handed off, however it ends
+                self._services.wake_notices()  # the fence may have made a handoff in any case
         if isinstance(sent, InDoubt):
             raise conflict("in_doubt")
         if all(before.identity != message.identity for before in self.turn.sends):

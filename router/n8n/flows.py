@@ -1,4 +1,4 @@
-"""Where n8n's flows are, what they get, and what happens while one of them fails."""
+"""The settings of n8n's flows: their addresses, their payload, and the rules if one fails."""
 
 from dataclasses import dataclass
 
@@ -15,10 +15,10 @@ TURN_WEBHOOK = "hybridflow-turn"
 class FlowRules:
     """Where n8n is, what its flows get, and whether turns wait while it is away.
 
-    `probe_seconds` pass between looks whether it is back, and between tries of a flow that has
-    failed `flow_failures` times in a row. `contract` holds for tenants that have none of their own;
-    `attempt_lease` is renewed while a flow is waited for. `editor_url` is where people open n8n.
-    So many turns are asked of flows `at_once`.
+    `probe_seconds` is the time between probes while n8n is away, and between attempts with a flow
+    that has failed `flow_failures` times in a row. `contract` is for tenants without one of their
+    own. `attempt_lease` is renewed while the router waits for a flow. `editor_url` is where people
+    open n8n. `at_once` limits the turns that flows answer at the same time.
     """
 
     webhooks_url: str
@@ -34,16 +34,16 @@ class FlowRules:
 
     @property
     def webhook_url(self) -> str:
-        """Where the turns of tenants without a flow of their own go."""
+        """The URL for the turns of tenants without a flow of their own."""
         return self.url_of(None)
 
     def url_of(self, flow: str | None) -> str:
-        """Return where a flow's turns go."""
+        """Return the URL for a flow's turns."""
         return f"{self.webhooks_url}/{flow or TURN_WEBHOOK}"
 
 
 def flow_of(turn: ClaimedTurn) -> str:
-    """Return the flow that the turn goes to: its webhook's path."""
+    """Return the flow of the turn, as its webhook's path."""
     return turn.tenant.n8n_flow or TURN_WEBHOOK
 
 

@@ -1,8 +1,9 @@
 """The fenced gateway: Evolution's own paths and bodies, for a flow with its turn's token.
 
-A workflow replies as it would to Evolution, only to another base URL. Its requests pass the fence,
-are recorded and sent with the tenant's key, which n8n never sees. The same request again gets the
-first answer again. What the fence refuses is a 409 in Evolution's error shape, with the reason.
+A workflow sends as it would with Evolution, only with another base URL. Its requests pass the
+fence, are recorded, and are sent with the tenant's key, which n8n never sees. A repeated request
+gets the first answer again. A refusal of the fence is a 409 in Evolution's error format, with the
+reason.
 """
 
 from collections.abc import Hashable, Iterator
@@ -58,7 +59,7 @@ async def call_evolution(
     try:
         if (notice := read_notice_token(request.headers.get("apikey", ""))) is not None:
             body = await body_of(request)
-            tenant = acts_for() or "notices"  # whose token it is, as the gate has found out
+            tenant = acts_for() or "notices"  # the token's tenant, determined by the gate
             with _place(services.places, tenant):
                 return await send_notice(services.outbox, notice, tenant, path, instance, body)
         call = await FlowRequest.open(request, services, instance)

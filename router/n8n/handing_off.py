@@ -1,7 +1,7 @@
-"""How a flow of the gateway contract hands a conversation to a human, and what is said then.
+"""How a flow of the gateway contract hands off a conversation, and what the customer is told.
 
-The router sends the handoff's message as the last of the turn, in the same step in which it hands
-off. If a flow promises a human in its own words, these words hand the conversation off.
+The router sends the handoff's message as the turn's last, and hands off in the same step. If a flow
+promises a human in a text of its own, sending that text hands the conversation off.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ from router.state.calls.model import Held, Refusal
 
 
 def speaker_of(turn: TurnOfFlow, held: Held, *, words: str | None = None) -> Speaker:
-    """Return for whom a flow speaks, as the guard needs it."""
+    """Return the flow as a speaker for the guard."""
     return Speaker(
         held=held,
         tenant_id=turn.tenant_id,
@@ -40,21 +40,21 @@ def speaker_of(turn: TurnOfFlow, held: Held, *, words: str | None = None) -> Spe
 
 
 def words_of_flow(turn: TurnOfFlow) -> str:
-    """Return what a flow's customer is told at a handoff, if the flow does not say it."""
+    """Return what the customer is told at a handoff, if the flow gives no text for that."""
     return words_of_handoff(turn.handoff_message, turn.jids, turn.wrote)
 
 
 def promise_in(text: str, turn: TurnOfFlow) -> str | None:
-    """Return why a human is called, if a flow's text promises one; None: it does not."""
+    """Return why a human is called if a flow's text promises one, otherwise None."""
     if not turn.handoff_on_promise or not promises_person(text):
         return None
     return PROMISED
 
 
 def texts_to_say(say: str | None) -> tuple[str, ...]:
-    """Return what a flow wants to say, in messages; none if it gives no text.
+    """Divide a flow's text into messages; none if it gives no text.
 
-    Raises ValueError if that is no text for a customer.
+    Raises ValueError if the text must not be sent to a customer.
     """
     if say is None or not say.strip():
         return ()
@@ -67,13 +67,13 @@ def texts_to_say(say: str | None) -> tuple[str, ...]:
 async def call_human(
     services: FlowServices, held: Held, reason: str, summary: str | None, say: tuple[str, ...]
 ) -> HandedOff | Refusal:
-    """Hand a flow's conversation off. The customer is told, unless the flow has told them.
+    """Hand off a flow's conversation, and tell the customer, unless the flow has told them.
 
-    The flow's text passes the guard first; if the guard refuses it, the guard hands off.
+    The flow's text passes the guard first. If the guard refuses it, the guard makes the handoff.
     """
     told: dict[str, Any] = {**held, "reason": reason, "summary": summary}
     turn = await look_at_turn(services.database, LookAtTurn(**held))
-    if isinstance(turn, Refusal):  # this very call may have handed it off before
+    if isinstance(turn, Refusal):  # an earlier delivery of this call may have handed it off
         return await hand_off(services.database, HandOff(**told))
     words = words_of_flow(turn)
     if say:

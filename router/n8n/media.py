@@ -1,4 +1,4 @@
-"""The media of what a flow sends: given in base64, or fetched from a URL; sent as base64."""
+"""The media in a flow's sends: given in base64, or fetched from a URL; always sent as base64."""
 
 import base64
 import binascii
@@ -16,7 +16,7 @@ _NOT_BASE64 = re.compile(r"[\s=]")
 
 
 Beside: TypeAlias = Callable[[Callable[[], Outgoing]], Awaitable[Outgoing]]
-"""Does long work beside the event loop. Raises Refused."""
+"""Does long work in a thread. Raises Refused."""
 
 
 async def filled(
@@ -29,9 +29,9 @@ async def filled(
 ) -> Outgoing:
     """Return the message with its media's bytes in it.
 
-    Raises NoMedia if there is none at its URL, Refused, and what `keep` raises. Its identity stays
-    the same: it is that of the message with the URL. `keep` counts the bytes in memory as they
-    come: in base64, in the message and in the request that carries it.
+    Raises NoMedia if there is no media at its URL, Refused, and what `keep` raises. The identity
+    stays that of the message with the URL. `keep` counts the bytes in memory as they arrive,
+    including their copies: in base64, in the message, and in the request to Evolution.
     """
     if asked.media is None:
         return message
@@ -44,7 +44,7 @@ async def filled(
 
 
 def emptied(asked: Asked, message: Outgoing) -> Outgoing:
-    """Return the message without its media, if the fence will only report what became of it."""
+    """Return the message without its media, if the fence will only report an earlier result."""
     if asked.media is None:
         return message
     return replace(message, body={**message.body, asked.media: ""}, is_emptied=True)

@@ -28,7 +28,7 @@ _WEBHOOKS: dict[NoticeKind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class NoticeTerms:
-    """n8n's webhooks and key, the router's URL for n8n, and the seconds until it tells again."""
+    """n8n's webhooks and key, the router's URL for n8n, and the seconds until a notice's retry."""
 
     webhooks_url: str
     api_key: SecretStr
@@ -37,7 +37,7 @@ class NoticeTerms:
 
 
 class NoticeFlows:
-    """Posts notices to n8n. It shares with the turns' handler whether n8n is there."""
+    """Posts notices to n8n. The turns' handler knows whether n8n is there."""
 
     def __init__(self, http: httpx.AsyncClient, n8n: N8nHandler, terms: NoticeTerms) -> None:
         self._http = http
@@ -45,7 +45,7 @@ class NoticeFlows:
         self._terms = terms
 
     async def take(self, notice: ClaimedNotice) -> str | None:
-        """Give n8n the notice. Returns None if a flow has it (or may have it), or why not."""
+        """Give n8n the notice. Return None if a flow has it (or may have it), otherwise why not."""
         if not await self._n8n.is_available():
             return "n8n is away"
         payload = build_payload(notice, self._terms.router_url, self._terms.lease)
@@ -61,15 +61,14 @@ class NoticeFlows:
             breaker.failed(monotonic())
             return f"n8n cannot be reached: {error}"
         except httpx.HTTPError as error:
-            # A flow may have begun: only the lease can tell.
+            # A flow may have begun: only the end of the lease will show.
             breaker.failed(monotonic())
             log_event(
                 _log, Action.NOTICE_FAILED, f"n8n did not answer: {error!r}",
                 level=logging.WARNING, notice_id=notice.notice_id,
             )  # fmt: skip
             return None
-        # If only this workflow is missing or broken, the turns still go to n8n: the breaker is
-        # theirs.
+        # If only this workflow is missing or broken, turns still go to n8n: no breaker changes.
         if answer.is_success:
             return None
         return f"n8n answered {answer.status_code}: {told_in(answer.content)}"

@@ -1,4 +1,4 @@
-"""What a flow in n8n may do with a notice, by its token: send it, and report that it is told."""
+"""What a flow in n8n may do with a notice's token: send the notice, and report that it is told."""
 
 import logging
 from typing import Annotated
@@ -44,7 +44,7 @@ _Token = Annotated[str, Header(alias="apikey", description="The notice's token")
 
 @router.post("/{notice_id}/done", summary="Say that a notice has been told")
 async def done(services: TheServices, notice_id: int, token: _Token) -> JSONResponse:
-    """Close it; again: the same answer. 409: it was given out again, or there is no such notice."""
+    """Close the notice; safe to repeat. 409: it was given out again, or there is no such notice."""
     shown = read_notice_token(token)
     answer: NoticeFinished | Refusal = Refusal(refused="unknown_token")
     if shown is not None and shown.notice_id == notice_id:
@@ -60,9 +60,9 @@ async def done(services: TheServices, notice_id: int, token: _Token) -> JSONResp
 async def send_notice(
     outbox: Outbox, token: NoticeToken, tenant: str, path: str, instance: str, body: Json
 ) -> JSONResponse:
-    """Send for a notice of a tenant, as the gateway: 201 as Evolution answers. Raises Refused.
+    """Send a notice of a tenant like the gateway: 201 as Evolution answers. Raises Refused.
 
-    A send in doubt gets the same answer, without an id: a notice is not repeated on a guess.
+    A send in doubt gets the same answer without an id, so that the notice is not sent twice.
     """
     if path != TEXT_PATH:
         raise Refused(404, f"a notice's token is good for {TEXT_PATH} alone", "path")

@@ -1,4 +1,4 @@
-"""Makes what speaks to n8n, from the configuration."""
+"""Makes the services that use n8n, from the configuration."""
 
 import httpx
 from pydantic import SecretStr
@@ -24,12 +24,12 @@ def make_handler(
     database: Database,
     fallback: StandIn,
 ) -> N8nHandler:
-    """Return what gives turns to n8n; `fallback` makes them while n8n is away."""
+    """Return the handler that gives turns to n8n; `fallback` takes them while n8n is away."""
     return N8nHandler(http, database, _rules(settings), fallback)
 
 
 def make_trial(settings: Settings, http: httpx.AsyncClient, sounds: Sounds) -> FlowTrial:
-    """Return what tries flows with test turns."""
+    """Return the service that tries flows with test turns."""
     prompt = PromptRules(
         settings.default_system_prompt, settings.prompt_token_budget, settings.default_timezone
     )
@@ -68,7 +68,7 @@ def _rules(settings: Settings) -> FlowRules:
 
 
 def make_notice_flows(settings: Settings, http: httpx.AsyncClient, n8n: N8nHandler) -> NoticeFlows:
-    """Return what gives notices to n8n; `n8n` knows whether it is there."""
+    """Return the service that gives notices to n8n; `n8n` knows whether n8n is there."""
     own_url = f"http://localhost:{settings.api_port}"
     terms = NoticeTerms(
         webhooks_url=settings.n8n_webhook_url or "",
@@ -80,7 +80,7 @@ def make_notice_flows(settings: Settings, http: httpx.AsyncClient, n8n: N8nHandl
 
 
 def make_eraser(settings: Settings, database: Database, http: httpx.AsyncClient) -> ExecutionEraser:
-    """Return the loop that deletes erased people's executions in n8n; it is not running."""
+    """Return the loop that deletes erased people's executions in n8n; it is not running yet."""
     webhooks = settings.n8n_webhook_url or f"http://localhost:{settings.n8n_port}/webhook"
     url = settings.n8n_public_api_url or public_api(webhooks)
     return ExecutionEraser(database, http, ExecutionsApi(url, settings.n8n_public_api_key))

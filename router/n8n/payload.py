@@ -1,7 +1,7 @@
-"""What n8n gets for a turn: one documented, versioned JSON object.
+"""The payload of a turn for n8n: one documented, versioned JSON object.
 
-`n8n_workflows/turn.schema.json` is made from these models. A field is never renamed or removed
-within a version; new ones may appear.
+`n8n_workflows/turn.schema.json` is generated from these models. Within a version, no field is ever
+renamed or removed; new fields may appear.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,11 +36,11 @@ class FlowTenant(_Part):
     llm_model: str = Field(description="The tenant's model, or the deployment's for that provider")
     llm_max_tokens: int = Field(description="Tokens that a reply may have")
     facts: str | None = Field(
-        default=None, description="What may be quoted; it stands in the prompt, too"
+        default=None, description="Facts that may be quoted; they are also in the prompt"
     )
     llm_url: str = Field(
         default="",
-        description="Where that provider is asked. Show no key there: a payload can be forged",
+        description="The provider's base URL. Send no key to it: a payload can be forged",
     )
 
 
@@ -49,17 +49,17 @@ class FlowSession(_Part):
 
     session_id: int
     chat: Literal["contact", "group"]
-    number: str = Field(description="Where a reply goes: the `number` of a sendText")
+    number: str = Field(description="The receiver of a reply: the `number` of a sendText")
     contact_name: str | None
-    labels: tuple[str, ...] = Field(default=(), description="What people call it by: vip, say")
+    labels: tuple[str, ...] = Field(default=(), description="Labels from people, such as vip")
     notes: tuple[str, ...] = Field(
         default=(),
-        description="What people noted, where the tenant has notes_to_llm; not for the contact",
+        description="Notes of people, if the tenant has notes_to_llm; not for the contact",
     )
 
 
 class FlowContext(_Part):
-    """What is true now, by the clock of the business. Times of opening where hours are set."""
+    """What is true now, in the business's time zone. Opening times are there if hours are set."""
 
     now: datetime = Field(description="With the offset of its time zone")
     timezone: str
@@ -71,13 +71,13 @@ class FlowContext(_Part):
     closes_at: datetime | None = Field(description="When it closes next, while it is open")
     holiday: str | None = Field(description="The public holiday that today is, if it counts")
     last_wrote_at: datetime | None = Field(
-        description="When the contact last wrote, before they began to now"
+        description="When the contact last wrote, before the messages to be answered"
     )
-    last_wrote_days_ago: int | None = Field(description="The same in days of the calendar")
+    last_wrote_days_ago: int | None = Field(description="The same in calendar days")
     people_spoke: str | None = Field(
         default=None,
-        description="Where a human of the business spoke with the contact: who, from when to when,"
-        " and that what they agreed stands",
+        description="If a human of the business spoke with the contact: who, from when to when,"
+        " and that what they agreed still holds",
     )
 
 
@@ -99,14 +99,12 @@ class FlowMessage(_Part):
     from_me: bool
     sender: Literal["contact", "owner", "ai", "client", "auto", "operator"]
     kind: str
-    text: str = Field(description="As the AI reads it: with what media was put into words")
+    text: str = Field(description="As the AI reads it, with the words for its media")
     transcript: str | None = Field(
-        default=None, description="What is said in a voice message, as it was heard; empty: nothing"
+        default=None, description="What is said in a voice message, as understood; may be empty"
     )
-    description: str | None = Field(
-        default=None, description="What its media shows or says, in words"
-    )
-    media: FlowMedia | None = Field(description="What it carries, never the bytes themselves")
+    description: str | None = Field(default=None, description="What its media shows, in words")
+    media: FlowMedia | None = Field(description="Facts about its media, never the bytes themselves")
     sent_at: datetime
     quoted: dict[str, str | None] | None
     author_name: str | None
@@ -120,19 +118,19 @@ class FlowPromptMessage(_Part):
 
 
 class FlowPrompt(_Part):
-    """The conversation as the LLM is to see it, cut to the token budget."""
+    """The conversation for the LLM, cut to the token budget."""
 
     system: str
     messages: tuple[FlowPromptMessage, ...]
     transcript: str = Field(
         description="The messages before the last as one text: each begins with `user:` or"
-        " `assistant:`, and what belongs to it is indented"
+        " `assistant:`, and its other lines are indented"
     )
-    question: str = Field(description="The last message: what is to be answered")
+    question: str = Field(description="The last message: the one to answer")
 
 
 class FlowUrls(_Part):
-    """Where a flow sends and reports by itself; all take the header `apikey: <token>`."""
+    """The URLs for a flow that sends and reports by itself, with the header `apikey: <token>`."""
 
     gateway: str = Field(description="Base URL in place of Evolution's own")
     began: str
@@ -146,41 +144,41 @@ class TurnPayload(_Part):
     """Everything that a workflow needs to answer one turn."""
 
     version: Literal[1, 2] = Field(
-        default=1, description="1 by the gateway contract, 2 by the answer contract"
+        default=1, description="1 with the gateway contract, 2 with the answer contract"
     )
     contract: Contract = Field(
         default="gateway",
-        description="answer: respond with what is to be said, and the router sends it."
+        description="answer: respond with the reply, and the router sends it."
         " gateway: send through urls.gateway, then call urls.done",
     )
-    turn_id: int = Field(description="A flow may run twice for a turn: key by it what it books")
+    turn_id: int = Field(description="A flow may run twice for a turn: use this id to book once")
     attempt: int
-    token: str = Field(description="Good for this attempt and this contact, until the lease ends")
+    token: str = Field(description="Valid for this attempt and this contact, until the lease ends")
     lease_seconds: float = Field(
-        description="The flow's time: to answer in, or by the gateway contract until its lease"
-        " ends, where `extend` asks for more"
+        description="The flow's time to answer; with the gateway contract its lease, which `extend`"
+        " makes longer"
     )
     correlation_id: str | None
     tenant: FlowTenant
     session: FlowSession
     context: FlowContext | None = Field(default=None, description="Always there since 0.2.0")
-    messages: tuple[FlowMessage, ...] = Field(description="What the customer said: to be answered")
+    messages: tuple[FlowMessage, ...] = Field(description="What the customer said, to be answered")
     history: tuple[FlowMessage, ...] = Field(description="What was said before, oldest first")
     prompt: FlowPrompt
     urls: FlowUrls
     dry: bool = Field(
         default=False,
-        description="A test turn: what is sent is written down, and nobody gets it. What books,"
-        " charges or writes elsewhere should not do so then",
+        description="A test turn: what the flow sends is only recorded, and nobody gets it. The"
+        " flow should then not book, charge or write anything elsewhere",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class FlowTerms:
-    """What the deployment sets for every turn.
+    """The deployment's values for every turn.
 
-    `base_url` is where n8n reaches the router. `lease` is the seconds for a flow that sends by
-    itself, `answer` those for one that answers. `models` (by provider) and `max_tokens` hold for
+    `base_url` is where n8n reaches the router. `lease` is the time in seconds of a flow that sends
+    by itself, `answer` that of a flow that answers. `models` (by provider) and `max_tokens` are for
     tenants that set none; `max_tokens` is also the upper limit, because flows use the deployment's
     keys. `timezone` is for tenants without one.
     """
@@ -192,13 +190,13 @@ class FlowTerms:
     timezone: str = "UTC"
     answer: float = 90
     addresses: Mapping[str, str] = field(default_factory=dict)
-    """The deployment's URLs of its providers, without the path; else the providers' own."""
+    """The deployment's URLs of its providers, without the path; by default the providers' own."""
 
 
 def build_payload(
     turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms, contract: Contract = "gateway"
 ) -> TurnPayload:
-    """Return the payload of an attempt, for a flow of that contract."""
+    """Return an attempt's payload for a flow of that contract."""
     context = context_of(turn, terms.timezone)
     system = prompt.system
     if contract == "gateway":
@@ -266,7 +264,7 @@ def _urls(base_url: str, turn_id: int) -> FlowUrls:
 
 
 def _asked(messages: Sequence[PromptMessage], name: str | None) -> Sequence[PromptMessage]:
-    """Return the messages, the last of which is the question; a single one has no name in it."""
+    """Return the messages; the last is the question. A single one is without the contact's name."""
     if len(messages) > 1 or name is None:
         return messages
     return PromptMessage("user", name), PromptMessage(

@@ -1,10 +1,10 @@
-"""What a flow hears and sees: the media of a message of its turn's conversation.
+"""Gives a flow the media of a message in its turn's conversation.
 
-It comes from Evolution. What Evolution no longer has, or never had, as on the Cloud channel, comes
-from the kept files.
+The media comes from Evolution. If Evolution no longer has it, or never had it (as on the Cloud
+channel), it comes from the kept files.
 
-Evolution gives an instance's key the media of any message of that instance. Here the state decides
-whether the message belongs to this turn's session, and records the request.
+With an instance's key, Evolution gives the media of any message of that instance. So the state
+decides whether the message belongs to this turn's session, and records the request.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from router.state.flow_tokens import TurnToken
 from router.whatsapp.clean import as_object, as_text
 
 GET_MEDIA_PATH = "chat/getBase64FromMediaMessage"
-_TIMES_IN_MEMORY = 4  # copies of base64 media: in Evolution's answer, as it is read, and in ours
+_TIMES_IN_MEMORY = 4  # copies of base64 media: Evolution's answer, while it is read, and ours
 _SLACK = 64 * 1024  # bytes by which a media may be larger than WhatsApp said
 _BY_ITS_ID = "a message is asked for by its id: what Evolution kept of it is not for a flow to say"
 _KEY: Fields = {"id": NAME, "remoteJid": NAME, "fromMe": FLAG}
@@ -101,7 +101,7 @@ class ReceivedMedia:
         if found.bytes:
             if found.bytes > most:
                 raise self._too_large()
-            if not asked.to_mp4:  # which makes another one of it
+            if not asked.to_mp4:  # a converted file has another size
                 most = min(most, found.bytes + _SLACK)
         keep(_TIMES_IN_MEMORY * most)
         try:

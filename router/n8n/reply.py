@@ -1,7 +1,7 @@
-"""Reads a flow's answer: what to say, who is called, or why there is no reply. Pure.
+"""Reads a flow's answer: the reply, a handoff, or why there is no reply. Pure.
 
-An empty answer is never silence, because n8n answers 200 with nothing if a flow crashed before its
-Respond node. Technical texts reach no customer.
+An empty answer never counts as silence, because n8n answers 200 without a body if a flow crashed
+before its Respond node. Technical texts never reach a customer.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ _SAID = frozenset({"text", "messages", "handoff", "silence"})
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What is said, in parts; the last may call a human. Without parts there is a `silence`."""
+    """The reply in parts; the last may be a handoff. Without parts, `silence` says why."""
 
     parts: tuple[Part, ...]
     silence: str | None
@@ -44,7 +44,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The flow has begun and will send by itself, like those of the gateway contract."""
+    """The flow has begun and will send by itself, as in the gateway contract."""
 
     execution_id: object = None
 
@@ -53,7 +53,7 @@ Reading: TypeAlias = Answered | Begun
 
 
 def reply_of(said: Answered, execution: Execution | None) -> Reply:
-    """Return the reply of a flow; tokens that it does not report are unknown."""
+    """Return a flow's reply; tokens that it does not report are unknown."""
     cost = said.cost
     return Reply(
         parts=said.parts,
@@ -68,7 +68,7 @@ def reply_of(said: Answered, execution: Execution | None) -> Reply:
 
 
 def read_answer(body: bytes, about: Conversation) -> Reading:
-    """Return a flow's answer with a success status. Raises LlmError if there is no reply."""
+    """Read a flow's answer that has a success status. Raises LlmError if there is no reply."""
     try:
         return _read(body, about)
     except BadAnswer as bad:
@@ -76,9 +76,9 @@ def read_answer(body: bytes, about: Conversation) -> Reading:
 
 
 def is_reply(body: bytes, about: Conversation) -> bool:
-    """Whether a flow that has the turn answers with a reply, and not that it has begun.
+    """Whether a flow of the gateway contract answers with a reply, not that it has begun.
 
-    Any other text of its own ({"result": "ok"}) was never read, and is no reply.
+    Any other body of its own ({"result": "ok"}) is not a reply: it was never read.
     """
     try:
         said = read_json(body)
@@ -96,7 +96,7 @@ def is_reply(body: bytes, about: Conversation) -> bool:
 
 
 def read_failure(status: int, body: bytes) -> LlmError:
-    """Return the turn's failure, if a flow, or n8n for it, answered with an error."""
+    """Return the turn's failure from an error that a flow, or n8n for it, answered with."""
     try:
         said = read_json(body)
     except ValueError:
@@ -133,7 +133,7 @@ def _read(body: bytes, about: Conversation) -> Reading:
 
 
 def _text_of(body: bytes) -> object:
-    """Return a text that is not JSON, without the code fence in which models wrap it."""
+    """Return the value of a body that models have wrapped in a code fence. Raises BadAnswer."""
     text = body.decode(errors="replace").strip()
     if text.startswith("```"):
         return text
@@ -197,7 +197,7 @@ def _silence(said: Mapping[str, Any]) -> str | None:
 
 
 def _cut(value: object, where: str, longest: int) -> str | None:
-    """Return a text for the people of the business; a long one is cut, for it must reach them."""
+    """Return a text for the people of the business; a long one is cut rather than refused."""
     if value is None:
         return None
     if not isinstance(value, str):
@@ -206,7 +206,7 @@ def _cut(value: object, where: str, longest: int) -> str | None:
 
 
 def _cost(said: Mapping[str, Any]) -> Cost:
-    """Return the cost that the answer reports. Impossible values are left out."""
+    """Return the cost that the answer reports, without impossible values."""
     usage = said.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     told_in = _tokens(usage, "tokens_in", "input_tokens", "prompt_tokens", "promptTokens")

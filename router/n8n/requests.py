@@ -1,4 +1,4 @@
-"""What a flow asks to send: its body, and the messages that leave."""
+"""Reads a flow's request to send: its body, and the messages to send."""
 
 import json
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ from router.sending.outgoing import TEXT_PATH, Outgoing
 from router.state.database import Json
 from router.whatsapp.depth import too_deep
 
-_DEEPEST = 10  # objects and lists inside each other: no route has half of that
-_MOST_ELEMENTS = 20_000  # a body's marks of structure, before it is parsed
+_DEEPEST = 10  # nested objects and lists; no route needs half of that
+_MOST_ELEMENTS = 20_000  # brackets, commas and so on in a body, counted before it is parsed
 _MARKS = b",:[{"
 _OF_EVERY_PART = ("linkPreview",)
 _OF_THE_FIRST = ("quoted", "mentionsEveryOne", "everyOne")
@@ -37,9 +37,9 @@ async def body_of(request: Request) -> Json:
 
 
 async def written_of(request: Request) -> bytes:
-    """Return the request's body as it was sent. Raises Refused.
+    """Return the bytes of the request's body. Raises Refused.
 
-    Nothing else counts: a query is not passed on to Evolution.
+    A query is refused, because it would not be passed on to Evolution.
     """
     if request.scope["query_string"]:
         raise _bad("query", "the gateway takes no query: what is asked for stands in the body")
@@ -49,9 +49,9 @@ async def written_of(request: Request) -> bytes:
 def understood(
     path: str, written: bytes, contact: tuple[str, ...]
 ) -> tuple[Asked, tuple[Outgoing, ...]]:
-    """Return a body's request for `contact`, and its messages. Raises Refused.
+    """Return the request in a body for `contact`, and its messages. Raises Refused.
 
-    A long body takes long: see `router.sharing.bench`.
+    A long body takes long, so it is read on the bench: see `router.sharing.bench`.
     """
     asked = asked_of(path, read_body(written), contact)
     return asked, () if path == PRESENCE_PATH else messages_of(asked)
@@ -73,7 +73,7 @@ def read_body(written: bytes) -> Json:
 
 
 def asked_of(path: str, body: Json, contact: tuple[str, ...]) -> Asked:
-    """Return what a flow may ask for `contact`, which has these JIDs. Raises Refused."""
+    """Return the checked request; `contact` are the JIDs that it may name. Raises Refused."""
     if not is_known(path):
         raise Refused(404, f"the gateway does not offer {path}", "path")
     try:
@@ -86,7 +86,7 @@ def asked_of(path: str, body: Json, contact: tuple[str, ...]) -> Asked:
 
 
 def notice_of(body: Json) -> Json:
-    """Return what a flow may say of a notice: a text, and the number that it expects.
+    """Return what a flow may send for a notice: a text, and the number that it expects.
 
     Raises Refused.
     """
@@ -97,14 +97,14 @@ def notice_of(body: Json) -> Json:
 
 
 def messages_of(asked: Asked) -> tuple[Outgoing, ...]:
-    """Return the messages of the request: a long text becomes several. Raises Refused."""
+    """Return the request's messages; a long text becomes several. Raises Refused."""
     if asked.path == TEXT_PATH:
         return _text_messages(asked.body)
     return (Outgoing.of(asked.path, asked.body),)
 
 
 def _text_messages(body: Mapping[str, Any]) -> tuple[Outgoing, ...]:
-    """The first one quotes, and calls everyone; each calls those whose number it names."""
+    """Divide a text; the first message quotes and mentions everyone, each mentions its numbers."""
     parts = parts_of(str(body["text"]))
     if not parts:
         raise _bad("text", 'instance requires property "text"')

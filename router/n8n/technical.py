@@ -1,9 +1,9 @@
-"""Texts about a machine's trouble, which no customer may read. Pure.
+"""Recognises technical error texts, which no customer may read. Pure.
 
 A flow that goes wrong may still answer 200: an agent at its iteration limit uses its success
-output, a failed expression stays as it was written, a proxy answers with a page. Known forms are
-refused. A model's own sentence about such things is not, nor a text that only looks similar: a film
-(Terror: …), a room (101 - "…"), the name of an HTML tag.
+output, a failed expression stays unevaluated, a proxy answers with a page. Known forms are refused.
+A model's own sentence about such things is not refused, and neither is a text that only looks
+similar: a film (Terror: …), a room (101 - "…"), the name of an HTML tag.
 """
 
 import re
@@ -20,7 +20,7 @@ _WHOLE = re.compile(
     r"|service unavailable|gateway time-?out)\.?)",
     re.IGNORECASE,
 )
-# What occurs in a machine's error, but in no sentence for a customer.
+# Words of technical errors that occur in no sentence for a customer.
 _WORD_OF_MACHINES = (
     r"(?:\{\s*\"|\bE(?:CONN|TIMEDOUT|NOTFOUND|AI_AGAIN|PIPE|HOST|NET|PROTO)[A-Z_]*\b"
     r"|\bstatus ?code\b|\brequest (?:failed|timed out)\b|\btime(?:d )?-?out\b"
@@ -103,7 +103,7 @@ _WITHIN: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 
 
-# Half of a text, or more.
+# Texts of which such matches are half or more.
 _MOSTLY: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("a page of HTML", re.compile(r"</?[a-zA-Z][^<>\n]{0,200}>")),
     (
@@ -114,7 +114,7 @@ _MOSTLY: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 
 def why_technical(text: str) -> str | None:
-    """Return why no customer may read a text; None: it may be for people."""
+    """Return why no customer may read a text, or None if it may be for people."""
     seen = text[:_LONGEST_LOOKED_AT].strip().strip("`'\"* \n").removeprefix("json").strip()
     if _WHOLE.fullmatch(seen):
         return "a value that was not worked out"

@@ -1,7 +1,7 @@
-"""Tries a flow: a real turn, marked `dry`, of which nothing reaches anybody.
+"""Tries a flow with a test turn, marked `dry`; nothing is sent to anybody.
 
-The turn is posted like every turn, the flow's answer is read like every answer, and what it sends
-is recorded (`dry_turns.py`). The result is what would have been said, or what is wrong.
+The turn is posted like every turn, the flow's answer is read like every answer, and what the flow
+sends is recorded (`dry_turns.py`). The result is what would have been said, or what is wrong.
 """
 
 import asyncio
@@ -39,8 +39,8 @@ from router.state.database import Database
 from router.state.flow_tokens import DryToken
 
 _LOOK_SECONDS = 0.5
-_MARGIN = 10.0  # seconds that a test turn lasts longer than its flow may take
-_ACCEPTED = 10.0  # seconds in which a flow that sends by itself says that it has begun
+_MARGIN = 10.0  # seconds that a test turn lasts longer than its flow may
+_ACCEPTED = 10.0  # seconds in which a flow of the gateway contract must report that it has begun
 TEXT = "Hello! Are you open today?"
 
 
@@ -48,7 +48,7 @@ class SaidMessage(BaseModel):
     """A message that would have been sent: a text, or another request to Evolution."""
 
     text: str | None = None
-    path: str | None = Field(default=None, description="Evolution's, of what is no text")
+    path: str | None = Field(default=None, description="Evolution's path, if it is not a text")
     body: dict[str, Any] | None = None
 
 
@@ -60,12 +60,12 @@ class Executed(BaseModel):
 
 
 class TriedFlow(Executed):
-    """The result of a test turn. With an `error`, a real turn would have been retried."""
+    """The result of a test turn. If it has an `error`, a real turn would have been retried."""
 
     ok: bool
-    flow: str = Field(description="Where the turn was posted")
+    flow: str = Field(description="The URL to which the turn was posted")
     contract: Contract
-    said: list[SaidMessage] = Field(description="What the customer would have got, in its order")
+    said: list[SaidMessage] = Field(description="What the customer would have got, in order")
     handoff: dict[str, Any] | None = None
     silence: str | None = None
     usage: dict[str, Any] | None = None
@@ -75,10 +75,10 @@ class TriedFlow(Executed):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Which flow is tried, with which words of a customer.
+    """Which flow is tried, and with which text of a customer.
 
-    Only the deployment may choose `flow` and `in_editor` (n8n's test webhook, which listens once,
-    while its editor waits).
+    Only the deployment may choose `flow` and `in_editor`: n8n's test webhook, which listens for one
+    request while the editor waits.
     """
 
     instance_name: str
@@ -100,7 +100,7 @@ class FlowTrial:
         self._sounds = sounds
 
     async def run(self, database: Database, wanted: Trial) -> TriedFlow:
-        """Try a flow, and wait until it has ended. `database` is the caller's.
+        """Try a flow, and wait until it has ended. `database` is the state as the caller sees it.
 
         Raises NotFound, NotAllowed and Conflict; the result says what is wrong with the flow.
         """
@@ -163,7 +163,7 @@ class FlowTrial:
     async def _post(
         self, turn: ClaimedTurn, url: str, payload: TurnPayload, tried: TriedFlow
     ) -> bool:
-        """Post the turn; return whether the flow has answered it. Raises NotTaken and LlmError."""
+        """Post the turn. Return whether the flow has answered it. Raises NotTaken and LlmError."""
         if not self._rules.webhooks_url:
             raise NotTaken(_NOT_USED, "n8n")
         answers = payload.contract == "answer"
@@ -194,7 +194,7 @@ class FlowTrial:
         *,
         now: bool,
     ) -> None:
-        """Wait until a flow that sends by itself has ended its turn; `now`: it has answered."""
+        """Wait until a flow of the gateway contract has ended its turn; `now`: it has answered."""
         while not now:
             so_far = await _look(database, name, dry, close=False)
             if so_far.is_over:
@@ -211,7 +211,7 @@ class FlowTrial:
     async def _close(
         self, database: Database, name: str, dry: BegunDryTurn, tried: TriedFlow
     ) -> None:
-        """End the test turn, and return what the flow has sent in it."""
+        """End the test turn, and return what the flow sent in it."""
         last = await _look(database, name, dry, close=True)
         sent = [_message(each["path"], each["body"]) for each in last.said]
         tried.said = [*sent, *tried.said]

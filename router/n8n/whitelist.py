@@ -1,8 +1,9 @@
-"""What the gateway accepts for each of Evolution's routes: all fields of 2.3.6, and no others.
+"""What the gateway accepts for each of Evolution's routes: the fields of 2.3.6, and no others.
 
-Each field is passed on as it was read, or refused by name: if Evolution would drop it, use it to
-look elsewhere, or let it say something that nobody has checked. The fence decides who gets the
-message, so a JID is only ever compared with those of the turn's contact.
+Each field is passed on as it was read, or refused by name. Refused are fields that Evolution would
+drop, that would make it look up something else, or that would send a text that was not checked. The
+fence decides who gets the message, so a JID in a request is only compared with those of the turn's
+contact.
 """
 
 import re
@@ -89,7 +90,7 @@ _BUTTON: Fields = {
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """What a route accepts, what it requires, and which field carries a media."""
+    """The fields that a route accepts, those that it requires, and the field with media."""
 
     fields: Fields
     required: tuple[str, ...] = ()
@@ -115,7 +116,7 @@ _ROUTES: Mapping[str, _Route] = {
         "media",
     ),
     "message/sendPtv": _Route({**_TO, **_CALLING, "video": MEDIA}, ("video",), "video"),
-    # Evolution drops what a voice message or a contact quotes and mentions.
+    # Evolution drops quotes and mentions of a voice message or a contact.
     "message/sendWhatsAppAudio": _Route(
         {**_TO, "audio": MEDIA, "encoding": FLAG}, ("audio",), "audio"
     ),
@@ -193,10 +194,10 @@ class NotTheContacts(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A checked request: `body` contains neither where it goes nor when.
+    """A checked request. Its `body` contains neither the receiver nor the delay.
 
-    `delay` is in seconds. `media` is the field of the body that carries a media, if any does.
-    `done`: the turn ends with it, and what it reports.
+    `delay` is in seconds. `media` is the field of the body that has media, if any. `done` is the
+    report of the turn's end, if the turn ends with this message.
     """
 
     path: str
@@ -212,7 +213,10 @@ def is_known(path: str) -> bool:
 
 
 def read_request(path: str, body: Mapping[str, Any], contact: tuple[str, ...]) -> Asked:
-    """Return the request for `contact`, its JIDs. Raises BadField and NotTheContacts."""
+    """Return the checked request; `contact` are the JIDs that it may name.
+
+    Raises BadField and NotTheContacts.
+    """
     route = _ROUTES[path]
     done, body = _done_of(path, body)
     _require_short({name: value for name, value in body.items() if name != route.media})
@@ -221,17 +225,17 @@ def read_request(path: str, body: Mapping[str, Any], contact: tuple[str, ...]) -
         if not found.get(name):
             raise BadField(name, "it is missing")
     for name, jid in _named(found):
-        # A number that a person typed into a flow; the fence decides where to send.
+        # People type numbers in several spellings; the fence decides who receives the message.
         known = spellings_of(jid) if name == "number" else (jid,)
         if set(known).isdisjoint(contact) and not (name == "mentioned" and is_group(contact[0])):
             raise NotTheContacts(name)
     delay = found.pop("delay", 0)
     found.pop("number", None)
     if quoted := as_object(found.get("quoted")):
-        # Only its id, which the fence compares: Evolution knows the rest.
+        # Only the id is passed on. The fence checks it, and Evolution knows the rest.
         found["quoted"] = {"key": {"id": as_text(as_object(quoted["key"])["id"])}}
     if key := as_object(found.get("key")):
-        # Evolution sends a reaction to this JID, whatever the number is.
+        # Evolution sends a reaction to this JID and ignores the number.
         found["key"] = {**key, "remoteJid": normalise_jid(as_text(key["remoteJid"]))}  # type: ignore[dict-item]
     media = route.media if route.media in found else None
     if path == _MEDIA_PATH:
@@ -242,7 +246,7 @@ def read_request(path: str, body: Mapping[str, Any], contact: tuple[str, ...]) -
 def _done_of(
     path: str, body: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any] | None, Mapping[str, Any]]:
-    """Return what a send says about its turn's end (or None), and the rest. Raises BadField."""
+    """Return the report of the turn's end in a body (or None), and the rest. Raises BadField."""
     if not (said := body.get("done")):
         return None, {name: value for name, value in body.items() if name != "done"}
     if path == PRESENCE_PATH:
@@ -254,16 +258,16 @@ def _done_of(
 
 
 def _require_short(body: Mapping[str, Any]) -> None:
-    """Raise BadField if lists and objects contain so much that checking would take long."""
+    """Raise BadField if a list or object is so large that checking it would take long."""
     for name, value in body.items():
         if isinstance(value, list | dict) and characters_in(value) > _MOST_CHARACTERS:
             raise BadField(clean(name[:200]), f"it has more than {_MOST_CHARACTERS} characters")
 
 
 def _name(found: JsonObject) -> None:
-    """Name a file after its URL: Evolution takes its type from the extension. Raises BadField.
+    """Name a file after its URL, because Evolution derives its type from the extension.
 
-    Evolution gets only its bytes, and the name is a text that the contact reads.
+    Evolution itself gets only the bytes. The contact reads the name. Raises BadField.
     """
     if found["mediatype"] not in ("document", "audio") or found.get("fileName"):
         return
@@ -283,7 +287,7 @@ def read_notice(body: Mapping[str, Any]) -> JsonObject:
 
 
 def _named(found: JsonObject) -> Iterator[tuple[str, str]]:
-    """Say which field names which JID."""
+    """Yield each field that names a JID, and the JID."""
     if number := as_text(found.get("number")):
         yield "number", normalise_jid(number)
     quoted = as_object(as_object(found.get("quoted")).get("key"))

@@ -39,7 +39,7 @@ _BESIDE = frozenset(
 )
 _INNER = ("json", "output", "response", "result", "answer", "data", "body", "reply")
 _WHAT_IS_SAID = OF_THE_CONTRACT | {*_INNER, "content", "choices", "message"}
-"""If all of them are null, nothing is said, and a flow that names its execution has not begun."""
+"""If these fields are all null, the answer says nothing, and does not report that a flow began."""
 
 
 class BadAnswer(Exception):
@@ -47,7 +47,7 @@ class BadAnswer(Exception):
 
 
 def unwrapped(answer: object) -> Said:
-    """Return the object of the contract inside. Raises BadAnswer, and LlmError as an LLM would."""
+    """Return the contract's object in an answer. Raises BadAnswer, and LlmError as an LLM would."""
     return _unwrapped(answer, 0)
 
 
@@ -68,7 +68,7 @@ def _unwrapped(value: object, depth: int) -> Said:
 
 
 def _of_text(text: str, depth: int) -> Said:
-    """A model's text: an object of the contract written as JSON, or the text to say."""
+    """Read a model's text: it is JSON of the contract, or the text to say."""
     text = without_reasoning(clean(text))
     inside = fenced[1] if (fenced := _FENCED.match(text)) else text
     if inside.lstrip()[:1] in ("{", "["):
@@ -86,7 +86,7 @@ def _of_text(text: str, depth: int) -> Said:
 
 
 def _written_within(text: str) -> Said | None:
-    """The one answer that a model has put words around ("Here is the JSON: …"), or None."""
+    """Return the only JSON answer within other words ("Here is the JSON: …"), or None."""
     if (found := _WRITTEN_DOWN.search(text)) is None:
         return None
     try:
@@ -98,14 +98,17 @@ def _written_within(text: str) -> Said | None:
 
 
 def _that_says(said: Said) -> Said:
-    """A text is never the flow's own report that it has begun. Raises BadAnswer."""
+    """Return JSON from a text if it says something: a text never reports that a flow has begun.
+
+    Raises BadAnswer.
+    """
     if not said.keys() & OF_THE_CONTRACT:
         raise BadAnswer("the text is JSON, and has none of the contract's fields")
     return said
 
 
 def _of_list(items: list[Any], depth: int) -> Said:
-    """Items of n8n, or blocks of an LLM's content."""
+    """Read a list: items of n8n, or blocks of an LLM's content."""
     if not items:
         raise BadAnswer("the answer is an empty list: that is not silence")
     if len(items) == 1:
@@ -145,7 +148,7 @@ def _of_object(found: dict[str, Any], depth: int) -> Said:
 
 
 def _of_contract(said: dict[str, Any], depth: int) -> Said:
-    """An object of the contract, whose text may contain JSON once more."""
+    """Read an object of the contract; its text may again contain JSON."""
     said = _filled(said)
     text = said.get("text")
     alone = not said.keys() - _BESIDE - {"text"}
@@ -161,7 +164,7 @@ def _of_contract(said: dict[str, Any], depth: int) -> Said:
 
 
 def _filled(said: dict[str, Any]) -> dict[str, Any]:
-    """Leave out empty fields beside others: models fill in every field of a schema."""
+    """Leave out empty fields, because models fill in every field of a schema."""
     empty = {name for name in OF_THE_CONTRACT & said.keys() if is_left_empty(said[name])}
     if said.keys() & OF_THE_CONTRACT <= empty:
         return said
@@ -169,7 +172,7 @@ def _filled(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_left_empty(value: object) -> bool:
-    """Whether a field says nothing, as if it were missing."""
+    """Whether a field is so empty that it counts as missing."""
     if isinstance(value, str):
         return not value.strip()
     return value is None or value is False or value == []
@@ -225,7 +228,7 @@ def _of_blocks(blocks: list[Any], stop: object, depth: int) -> Said:
 
 
 def _ended(text: str, stop: object, depth: int) -> Said:
-    """What a model wrote, and how its text ended."""
+    """Read an LLM's response: the model's text, and how it ended."""
     ending = ending_of(stop)
     if ending == "refused":
         raise LlmRefused("the model declines to answer this conversation")
@@ -239,7 +242,7 @@ def _ended(text: str, stop: object, depth: int) -> Said:
 
 
 def _of_cut_off(text: str, depth: int) -> Said:
-    """What a model wrote up to its limit: of JSON the rest is missing, and it is no reply."""
+    """Read a text that was cut off at the token limit; JSON without its end is not a reply."""
     text = without_reasoning(clean(text))
     if not text.strip():
         raise LlmOutOfRoom("the model used up its tokens, and said nothing")
@@ -284,7 +287,7 @@ def _execution(said: Said) -> dict[str, Any]:
 
 
 def _bare(item: object) -> object:
-    """An item of n8n without n8n's own wrapping."""
+    """Return an item of n8n without n8n's own wrapping."""
     if isinstance(item, dict) and isinstance(item.get("json"), dict):
         return item["json"]
     return item

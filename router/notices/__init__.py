@@ -1,1 +1,1 @@
-"""Notices: a business's people are told of a handoff, a lost connection to WhatsApp, and so on."""
+"""Notices tell a business's people about handoffs, a lost connection to WhatsApp, and so on."""

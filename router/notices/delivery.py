@@ -1,4 +1,4 @@
-"""One attempt at telling a notice: by a flow in n8n, or else from here."""
+"""One attempt at delivering a notice: by a flow in n8n, or by the router."""
 
 import asyncio
 import logging
@@ -28,20 +28,20 @@ from router.state.calls.notices import (
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
-_FLOW_ATTEMPTS = 3  # a flow that never calls `done` is not asked for ever
+_FLOW_ATTEMPTS = 3  # after so many attempts without `done`, no flow is asked any more
 _URL_TIMEOUT = 10.0
 
 
 class Flows(Protocol):
-    """What tells notices by flows of a tenant's own."""
+    """Delivers notices by flows in n8n."""
 
     async def take(self, notice: ClaimedNotice) -> str | None:
-        """Return None if a flow has the notice (or may have it), or why none has."""
+        """Return None if a flow has the notice (or may have it), otherwise why none has."""
 
 
 @dataclass(frozen=True, slots=True)
 class NoticeServices:
-    """What an attempt works with; `flows` is None if n8n is not used."""
+    """The services of an attempt; `flows` is None if n8n is not used."""
 
     database: Database
     http: httpx.AsyncClient
@@ -53,7 +53,7 @@ class NoticeServices:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """Why somebody was not told. `is_away`: only because Evolution or the line is."""
+    """Why a receiver was not told. `is_away`: only because Evolution or the line is away."""
 
     reason: str
     is_away: bool = False
@@ -70,16 +70,16 @@ class Delivery:
 
     @property
     def tenant_id(self) -> int:
-        """Whose notice it is."""
+        """The notice's tenant."""
         return self._notice.tenant_id
 
     def stop(self) -> bool:
-        """Begin nothing more. True: cancel the task; not while a message leaves."""
+        """Begin nothing more. True: nothing is being sent, so the task may be cancelled."""
         was_stopped, self._stopped = self._stopped, True
         return not self._sending and not was_stopped
 
     async def run(self) -> None:
-        """Tell it, and tell the state how that ended. What is cut off comes back with its lease."""
+        """Deliver the notice, and tell the state how that ended; its lease brings back a rest."""
         try:
             await (self._give_back() if self._stopped else self._run())
         except StateError as error:
@@ -90,7 +90,7 @@ class Delivery:
             self._log_failure(f"a notice could not be told: {error!r}", error)
 
     async def _give_back(self) -> None:
-        """Nobody was told and nothing tried: another router may tell it at once."""
+        """Give the untried notice back, so that another router may deliver it at once."""
         asked = FailNotice(
             **self._notice.held,
             error="the router was stopped before it told anybody",
@@ -116,7 +116,7 @@ class Delivery:
             await self._finish(None if notice.told else "nobody")
 
     def _for_n8n(self) -> bool:
-        """A flow gets it again and again only if nobody could be told otherwise."""
+        """Whether a flow gets the notice; always if there is no other way to tell anybody."""
         notice = self._notice
         return notice.attempt <= _FLOW_ATTEMPTS or not (notice.number or notice.url or notice.told)
 
@@ -136,9 +136,9 @@ class Delivery:
             await self._finish(None, url_told=url_told)
 
     async def _post(self, url: str) -> str | None:
-        """Return why the webhook was not told, without its URL: it may be a secret."""
+        """Return why the webhook was not told, or None. The URL is left out: it may be a secret."""
         try:
-            # Only its status counts: the rest of the response is not read.
+            # Only the status counts; the rest of the response is not read.
             asked = self._services.http.stream(
                 "POST",
                 url,
@@ -157,7 +157,7 @@ class Delivery:
         return None if is_told else f"notify_url answered {status}"
 
     async def _send(self) -> _Failure | None:
-        """Return why the number was not told."""
+        """Return why the number was not told, or None."""
         self._sending = True
         try:
             await self._services.outbox.send(

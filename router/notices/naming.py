@@ -4,7 +4,7 @@ from router.whatsapp.jids import JidKind, kind_of
 
 
 def number_shown(jid: str | None) -> str | None:
-    """Return the phone number of a JID; what hides the number (a LID) or is a group, as it is."""
+    """Return the phone number of a JID; a LID, which hides the number, or a group is unchanged."""
     if jid is None or kind_of(jid) is not JidKind.PHONE:
         return jid
     return jid.partition("@")[0]

@@ -1,4 +1,4 @@
-"""Claims due notices and has each told, several at a time; the loop is `router.running.claims`."""
+"""Claims due notices and delivers each, several at a time; the loop is `router.running.claims`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,13 +38,13 @@ class Notifier(TenantsClaimant[Delivery]):
         self._begin = begin
 
     async def _claim(self, free: int) -> Look:
-        """Claim what is due and begin to tell it."""
+        """Claim due notices and begin to deliver them."""
         asked = ClaimNotices(
             limit=free,
             lease_seconds=self._limits.lease,
             max_attempts=self._limits.max_attempts,
             after_tenant=self._after_tenant,
-            own=self._own(),  # a tenant whose webhook hangs is being told as long as it does
+            own=self._own(),  # a delivery to a webhook that hangs counts as long as it hangs
             own_times=TENANT,
         )
         claimed = await claim_notices(self._database, asked)

@@ -13,7 +13,7 @@ from router.state.database import Database
 from router.tenants.policy import policy
 
 _PARALLEL = 10
-LEASE = 60.0  # seconds that a flow, or the router itself, has to tell a notice
+LEASE = 60.0  # seconds that a flow, or the router itself, has to deliver a notice
 
 
 def make_notifier(
@@ -23,7 +23,7 @@ def make_notifier(
     outbox: Outbox,
     flows: Flows | None,
 ) -> Notifier:
-    """Return the notifier, not running; `flows` is None if n8n is not used.
+    """Return the notifier, not running yet; `flows` is None if n8n is not used.
 
     A tenant's notify_url is reached with `http`.
     """
@@ -50,7 +50,7 @@ def make_untaken(
     wake_notices: Callable[[], None],
     wake_turns: Callable[[], None],
 ) -> UntakenHandoffs:
-    """Return the loop that follows up on handoffs nobody takes, not running."""
+    """Return the loop that follows up on handoffs that nobody takes; it is not running yet."""
     return UntakenHandoffs(
         database,
         policy(settings),

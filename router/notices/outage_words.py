@@ -1,4 +1,4 @@
-"""What notices say about outages, in three languages: why, and who can fix it.
+"""The texts of notices about outages, in three languages: the cause, and who can fix it.
 
 Each language has the same words, with the same placeholders (tests/unit/test_words.py).
 """
@@ -41,7 +41,7 @@ OF_OWN_KEY: Mapping[Language, Words] = {
         " vea lo que {provider} dice de ella. " + _WAITS_ES,
     },
 }
-"""What is said to a business with its own key, if that makes a difference."""
+"""The texts for a business with its own key, where they differ."""
 
 WHY: Mapping[Language, Words] = {
     "en": {
@@ -116,7 +116,7 @@ WHY: Mapping[Language, Words] = {
         " habría dicho.",
     },
 }
-"""Why there is no answer, and who can fix that, for each cause of `hybridflow.endings`."""
+"""Why there is no answer and who can fix it, for each cause of `hybridflow.endings`."""
 
 FRAME: Mapping[Language, Words] = {
     "en": {

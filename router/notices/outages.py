@@ -1,4 +1,4 @@
-"""What a notice says about outages: why customers get no answer, and that they do again. Pure."""
+"""Words notices about outages: why customers get no answer, and that it is over. Pure."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from router.state.calls.notices import OutageTold
 from router.whatsapp.languages import Language
 
 MOST = 1000
-"""Turns are counted up to this number, which then means "or more"."""
+"""Turns are counted up to this number, which is then worded as "or more"."""
 
 _PROVIDERS = {"anthropic": "Anthropic", "openai": "OpenAI"}
 
@@ -18,7 +18,7 @@ ONE_BY_ONE = frozenset({"contact_budget", "send_failed", "in_doubt", "half_said"
 
 
 def say_unanswered(name: str, outages: tuple[OutageTold, ...], language: Language = "en") -> str:
-    """Return that customers of `name` get no answer, and why."""
+    """Return the text which says that customers of `name` get no answer, and why."""
     words, nameless = FRAME[language], NOTICE_WORDS[language]["a_customer"]
     alone = outages and all(each.cause in ONE_BY_ONE for each in outages)
     head = words["one" if alone else "nobody"].format(name=name)
@@ -30,7 +30,7 @@ def say_unanswered(name: str, outages: tuple[OutageTold, ...], language: Languag
 def say_answered_again(
     name: str, outages: tuple[OutageTold, ...], language: Language = "en"
 ) -> str:
-    """Return that it is over, how long it took, and how many got no answer."""
+    """Return the text which says that the outage is over, its length, and the missed answers."""
     words = FRAME[language]
     said = [words["again"].format(name=name)]
     said += [
@@ -40,7 +40,7 @@ def say_answered_again(
 
 
 def why(outage: OutageTold, language: Language = "en") -> str:
-    """Return why there is no answer, and who can fix that."""
+    """Return why there is no answer, and who can fix it."""
     own = OF_OWN_KEY[language].get(outage.cause) if outage.has_own_key else None
     words = own or WHY[language].get(outage.cause) or FRAME[language]["unknown"]
     named = outage.provider or FRAME[language]["provider"]

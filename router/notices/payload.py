@@ -1,6 +1,6 @@
-"""What n8n and a tenant's webhook get for a notice: one documented, versioned JSON object.
+"""The payload of a notice for n8n and a tenant's webhook: one documented, versioned JSON object.
 
-A field is never renamed or removed within a version; new ones may appear.
+Within a version, no field is ever renamed or removed; new fields may appear.
 """
 
 from datetime import datetime
@@ -27,10 +27,10 @@ class NoticeTenant(_Part):
 
 
 class NoticeRecipients(_Part):
-    """Who is still to be told; both null where nobody is set, or all have been told."""
+    """The receivers that were not told yet; both null if none is set, or all were told."""
 
     number: str | None = Field(
-        description="By WhatsApp, from the tenant's own instance; null while that is not connected"
+        description="To be told by WhatsApp from the tenant's own instance; null if it is offline"
     )
     url: str | None = Field(description="The tenant's webhook")
 
@@ -44,42 +44,44 @@ class NoticeSession(_Part):
 
 
 class NoticeUrls(_Part):
-    """Where a flow sends and reports; both take the header `apikey: <token>`."""
+    """The URLs to send and to report; both take the header `apikey: <token>`."""
 
     gateway: str = Field(description="Base URL in place of Evolution's own")
-    done: str = Field(description="To be called when everybody is told")
+    done: str = Field(description="Call it when everybody was told")
 
 
 class Notice(_Part):
-    """What happened, and who is to be told: what the tenant's webhook gets."""
+    """What happened, and who must be told; the tenant's webhook gets this."""
 
     version: Literal[1] = VERSION
-    notice_id: int = Field(description="The same when a notice is told again")
+    notice_id: int = Field(description="The same if the notice is delivered again")
     kind: NoticeKind
-    text: str = Field(description="The whole notice, to be sent as it is")
+    text: str = Field(description="The whole notice, ready to be sent")
     reason: str | None = Field(
-        description="Why a human is wanted; the state of the connection; how many replies failed;"
-        " which flow did"
+        description="Why a human is needed, the state of the connection, the number of failed"
+        " replies, or the failing flow"
     )
     summary: str | None = Field(description="The AI's summary of the conversation")
     happened_at: datetime
     tenant: NoticeTenant
     notify: NoticeRecipients
     session: NoticeSession | None = Field(
-        description="Of a handoff, or of a reply of which a part could not be sent"
+        description="Set for a handoff, and for a reply of which a part could not be sent"
     )
 
 
 class NoticePayload(Notice):
-    """What n8n gets."""
+    """The payload for n8n."""
 
-    token: str = Field(description="Good until the notice is done, or told again")
-    lease_seconds: float = Field(description="When it is told again without a `done`")
+    token: str = Field(description="Valid until the notice is done, or delivered again")
+    lease_seconds: float = Field(
+        description="Without `done`, it is delivered again after this time"
+    )
     urls: NoticeUrls
 
 
 def build_notice(notice: ClaimedNotice) -> Notice:
-    """Return what the tenant's webhook gets."""
+    """Return the payload for the tenant's webhook."""
     session = None
     if notice.session_id is not None:
         session = NoticeSession(
@@ -101,7 +103,7 @@ def build_notice(notice: ClaimedNotice) -> Notice:
 
 
 def build_payload(notice: ClaimedNotice, base_url: str, lease: float) -> NoticePayload:
-    """Return what a flow gets; `base_url` is where n8n reaches the router."""
+    """Return the payload for a flow; `base_url` is where n8n reaches the router."""
     base_url = base_url.rstrip("/")
     return NoticePayload(
         **dict(build_notice(notice)),

@@ -1,7 +1,7 @@
-"""Handoffs that nobody takes: people are told again, then the next number, then the customer.
+"""Follows up on handoffs that nobody takes: reminds the people, the next number, then the customer.
 
-The state decides what to do, once for all routers. When it is due is decided here, because that
-depends on the business's opening hours.
+The state decides the next step, once for all routers. The time is decided here, because it depends
+on the business's opening hours.
 """
 
 import logging
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 _APART = 20.0
 _AT_ONCE = 50
 _MOST = timedelta(days=30)
-"""Not looked at later than this: the tenant's hours may change."""
+"""A handoff is checked at least this often, because the tenant's hours may change."""
 
 NOBODY_YET: Mapping[Language, str] = {
     "pt": "Ainda não consegui falar com ninguém da equipe. Sua mensagem está com eles, e vão"
@@ -67,11 +67,11 @@ class UntakenHandoffs:
         self._loop.stop()
 
     async def step(self) -> float:
-        """Look at some. Returns the seconds until the next time."""
+        """Check some handoffs. Return the seconds until the next time."""
         return 0.1 if await self.look() >= _AT_ONCE else _APART
 
     async def look(self) -> int:
-        """Look at some, and do what is due. Returns how many."""
+        """Check some handoffs, and do what is due. Return how many were checked."""
         untaken = await look_at_handoffs(self._database, LookAtHandoffs(limit=_AT_ONCE))
         for handoff in untaken.handoffs:
             pressed = partial(self._press, handoff, untaken.now)

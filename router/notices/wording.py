@@ -1,4 +1,4 @@
-"""What a notice says, as a text that is ready to be sent."""
+"""Words notices as texts that are ready to be sent."""
 
 from typing import assert_never
 
@@ -20,11 +20,11 @@ _CALLED = (
     ("the AI's reply was not sent", "not_sent"),
     ("the AI declines to answer", "declined"),
 )
-"""How the state's reason of a handoff begins, and the word for it; the rest is technical."""
+"""How the state's reason of a handoff begins, and its key in the words; the rest is technical."""
 
 
 def reason_of(notice: ClaimedNotice) -> str | None:
-    """Return why: as the AI said it, the connection's state with Baileys' code, or a count."""
+    """Return the reason: the AI's words, the connection's state with Baileys' code, or a count."""
     facts = notice.facts
     if notice.kind == "undelivered" and facts.replies is not None:
         return f"{facts.replies} replies in a row were not delivered"
@@ -57,7 +57,7 @@ def say(notice: ClaimedNotice) -> str:
             return say_unanswered(name, notice.facts.outages, language)
         case "answered_again":
             return say_answered_again(name, notice.facts.outages, language)
-    assert_never(notice.kind)  # a new kind without its sentence is a fault of types
+    assert_never(notice.kind)  # the type checker finds a new kind without a text
 
 
 def _undelivered(notice: ClaimedNotice, words: Words) -> str:
@@ -106,7 +106,7 @@ def _handoff(facts: NoticeFacts, words: Words) -> str:
 
 
 def _called(reason: str | None, words: Words) -> str:
-    """Return why a human is wanted: our own words in the given language, others unchanged."""
+    """Return why a human is wanted; our own reasons in the given language, others unchanged."""
     if not reason or reason in _REASONS:
         return words[reason or "other"]
     for begins, word in _CALLED:

@@ -1,4 +1,4 @@
-"""What notices say, in the three languages that a business's people can have.
+"""The texts of notices, in the three languages that a business's people can choose.
 
 Each language has the same words, with the same placeholders (tests/unit/test_words.py).
 """

@@ -1,6 +1,6 @@
-"""Reads the JSON of others' responses, but never so much that it could do harm.
+"""Reads the JSON in responses of other servers, within limits that protect this process.
 
-A few bytes of `[[],[],…` become a hundred times as many in memory, and parsing them blocks the
+A few bytes of `[[],[],…` take a hundred times as many bytes in memory, and parsing them blocks the
 process. So the values are counted before a text is parsed.
 """
 
@@ -18,8 +18,8 @@ from router.whatsapp.elements import may_be_deep
 T = TypeVar("T")
 
 MOST_VALUES = 300_000
-_LARGE = 64 * 1024  # bytes; what weighs more is read beside the event loop
-# One thread: parsing holds the interpreter, and two in parallel would hold it for twice as long.
+_LARGE = 64 * 1024  # bytes; a text that weighs more is parsed in a thread
+# One thread only: parsing holds the interpreter, and two threads would hold it for twice as long.
 _LARGE_ANSWERS = ThreadPoolExecutor(1, "large answers")
 _DEEPEST = 100
 OF_A_VALUE = 60
@@ -27,7 +27,7 @@ OF_A_VALUE = 60
 
 
 class TooManyValues(ValueError):
-    """It has more values than are read; fewer at a time may work."""
+    """The text has too many values; the caller may ask for fewer at a time."""
 
 
 def count_values(body: bytes) -> int:
@@ -58,31 +58,31 @@ def read_json(body: bytes, deepest: int = _DEEPEST, most: int = MOST_VALUES) -> 
 
 
 def beginning(body: bytes, most: int) -> str:
-    """Return the beginning of a text, read as UTF-8 whatever encoding it declares.
+    """Return the beginning of a text, decoded as UTF-8 whatever encoding it declares.
 
-    It may declare an encoding whose cost grows with the square of its length, such as punycode.
+    It may declare an encoding that takes quadratic time, such as punycode.
     """
     return body[: 4 * most].decode(errors="replace")[:most]
 
 
 async def read_beside_the_loop(body: bytes, work: Callable[[], T]) -> T:
-    """Return `work` of a JSON text; in a thread if it is long or has many values."""
+    """Return the result of `work` on a JSON text; in a thread if it is long or has many values."""
     size = len(body)
     return await beside_the_loop(size if size > _LARGE else weigh(body), work)
 
 
 async def beside_the_loop(size: int, work: Callable[[], T]) -> T:
-    """Return `work` of so many bytes; of many in a thread, one text after the other."""
+    """Return the result of `work` on `size` bytes; if they are many, in a thread, one at a time."""
     if size <= _LARGE:
         return work()
     return await asyncio.get_running_loop().run_in_executor(_LARGE_ANSWERS, work)
 
 
 def _parsed(body: bytes) -> Any:
-    """Parse a text, a large one as fast as possible: nothing else in the process runs meanwhile."""
+    """Parse a text; a large one with the fast parser, because nothing else runs meanwhile."""
     if len(body) > _LARGE:
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError:
-            pass  # such as half of a surrogate pair, which the other parser accepts
+            pass  # for example, half of a surrogate pair, which the other parser accepts
     return json.loads(body)

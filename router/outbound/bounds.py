@@ -1,7 +1,7 @@
-"""How long one exchange may take as a whole, and how many bytes its response may have.
+"""Limits the time of a whole exchange, and the bytes of its response.
 
-httpx's timeouts are for each read: a server that sends a byte now and then would never hit one.
-Here an exchange has a total time, from connecting to the last byte.
+httpx's timeouts are for each read: a server that sends a byte now and then never reaches one. Here
+an exchange has a total time, from connecting to the last byte.
 """
 
 import time
@@ -12,33 +12,33 @@ from dataclasses import dataclass
 
 import httpx
 
-LONGEST_ANSWER = 4 * 1024 * 1024  # bytes of a body, as they are read and as they are unpacked
-# Bytes on the line beside the body: its head, and a fifth of the body for the frames of its chunks.
-# Chunks of a byte each would cost a hundred times the work of the body that they hold.
+LONGEST_ANSWER = 4 * 1024 * 1024  # bytes of a body, both packed and unpacked
+# Bytes on the line besides the body: the head, and a fifth of the body for the chunks' frames.
+# Chunks of one byte each would cost a hundred times as much work as the body alone.
 HEADS_AND_FRAMES = 16 * 1024
 _FRAMES = 5
 SLICE = 64 * 1024
 """Bytes that are unpacked before other work runs."""
-# The cost, as bytes read, of a line of a head and of a piece of a body: to take a thousand of them
-# apart takes as long as to read megabytes.
+# The cost, in bytes read, of a line of a head and of a piece of a body: parsing a thousand of them
+# takes as long as reading megabytes.
 _OF_A_LINE = 1024
 _OF_A_PIECE = 2048
-_LINES = 64  # of a head, that cost nothing: no honest one has more
+_LINES = 64  # lines of a head that cost nothing; no normal head has more
 ENCODINGS = "gzip"
-"""The encodings that may be requested: those that are unpacked here, and nothing else."""
+"""The only encodings that may be requested: those that are unpacked here."""
 
 
 class AnswerTooLong(httpx.ReadError):
-    """The response is longer than allowed: asking the same again changes nothing."""
+    """The response is longer than allowed; asking again gives the same result."""
 
 
 @dataclass(slots=True)
 class Bounds:
-    """What is left for one exchange: until `ends_at` (monotonic), and the bytes of its body.
+    """What is left for one exchange: the time until `ends_at` (monotonic), and bytes of its body.
 
-    A connection must be there within `connect` seconds, or within the total time if that is
-    shorter. `work` is the cost of its head and of the frames of its body, as bytes. It `has_line`
-    once it has a connection: from then on the request may have been sent.
+    A connection must be open within `connect` seconds, or within the total time if that is shorter.
+    `work` is the cost of the head and of the frames of the body, in bytes. `has_line` is set when
+    the exchange has a connection: from then on the request may have been sent.
     """
 
     ends_at: float
@@ -56,14 +56,14 @@ class Bounds:
         return cls(time.monotonic() + seconds, longest, connect)
 
     def left(self, patience: float | None) -> float:
-        """Return how many seconds may still be waited."""
+        """Return how many seconds are left to wait."""
         left = max(self.ends_at - time.monotonic(), 0.001)
         return left if patience is None else min(left, patience)
 
     def allows(self, came: bytes, body: int) -> bool:
-        """Count what has come over the line; return whether it is not too much beside the body.
+        """Count received bytes. Return False if too many of them are not the body's.
 
-        `body` is how many of these bytes belonged to the body.
+        `body` is how many of these bytes belong to the body.
         """
         self.came += len(came)
         if not body:
@@ -90,12 +90,12 @@ current: ContextVar[Bounds | None] = ContextVar("bounds", default=None)
 def unpacking(
     headers: MutableMapping[str, str], longest: int
 ) -> Callable[[bytes], Iterable[bytes]]:
-    """Return what unpacks a body piece by piece, as its headers say; removes those headers.
+    """Return a function that unpacks a body piece by piece, by its headers; remove those headers.
 
-    Each piece becomes slices of at most SLICE bytes, and none before the previous one has been
-    taken, so that other work can run in between. Raises httpx.DecodingError here for an encoding
-    that was not requested, and later for what cannot be unpacked; AnswerTooLong for what becomes
-    longer than `longest` bytes.
+    Each piece becomes slices of at most SLICE bytes. A slice is only made when the previous one has
+    been taken, so that other work can run in between. Raises httpx.DecodingError for an encoding
+    that was not requested. The function raises it for a body that cannot be unpacked, and
+    AnswerTooLong for one that becomes longer than `longest` bytes.
     """
     encoding = headers.pop("content-encoding", "identity").strip().lower() or "identity"
     if encoding == "identity":
@@ -107,7 +107,7 @@ def unpacking(
 
 
 def as_it_is(piece: bytes) -> Iterable[bytes]:
-    """Return a piece that is not packed: it is no longer than one read."""
+    """Return a piece of an unpacked body; it is never longer than one read."""
     return (piece,)
 
 
@@ -118,8 +118,7 @@ class _Unpacked:
 
     def unpack(self, piece: bytes) -> Iterator[bytes]:
         """Unpack a piece, but never more than what is left plus one byte."""
-        # Bytes behind the end belong to nothing: zlib would keep them, and copy them with each
-        # piece.
+        # Bytes after the end are ignored: zlib would keep them, and copy them with each piece.
         while not self._begun.eof:
             most = min(SLICE, self._left + 1)
             try:

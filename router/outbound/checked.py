@@ -1,8 +1,8 @@
 """The transport to URLs that tenants set: addresses are checked before a connection is made.
 
 A tenant's host is resolved once, each of its addresses is checked, and the connection is opened to
-a checked address itself, so changing the name in between (DNS rebinding) gains nothing. TLS still
-checks the certificate for the name.
+a checked address, not to the name. So changing the name's address in between (DNS rebinding) has no
+effect. TLS still checks the certificate for the name.
 """
 
 from ipaddress import ip_address
@@ -50,7 +50,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class _Judged:
-    """The addresses of a host that may be connected to."""
+    """Resolves a host to the addresses that may be connected to."""
 
     def __init__(self, allowed: Allowed, resolve: Resolve) -> None:
         self._allowed = allowed
@@ -67,7 +67,7 @@ class _Judged:
         return judged
 
     def check_written(self, host: str, port: int) -> None:
-        """Check a host that is written as an IP address: aiohttp resolves none of those.
+        """Check a host that is written as an IP address, because aiohttp does not resolve these.
 
         Raises AddressRefused.
         """

@@ -1,7 +1,7 @@
 """The HTTP clients: for URLs that tenants set, and for the deployment's own services.
 
-Redirects are not followed. Proxies of the environment are not used, because a proxy would resolve
-the name itself.
+Redirects are not followed. Proxies named in the environment are not used, because a proxy would
+resolve the name itself, unchecked.
 """
 
 import functools
@@ -17,7 +17,7 @@ from router.outbound.transport import MOST_CONNECTIONS, POOL_WAIT
 
 
 class AddressWrong(httpx.UnsupportedProtocol):
-    """Its URL, headers and content make no valid request; nothing was sent."""
+    """The URL, headers and content do not form a valid request; nothing was sent."""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -35,7 +35,7 @@ class CheckingClient(httpx.AsyncClient):
             port = request.url.port
             usable = bool(request.url.host) and (port is None or 0 < port < 65536)
         except (httpx.InvalidURL, ValueError, OverflowError, RecursionError) as error:
-            # Not "from error": the text that it quotes may be a key.
+            # Not "from error": its text may quote a key.
             raise AddressWrong(f"no request can be made of it ({type(error).__name__})") from None
         if not usable:
             raise AddressWrong("no request can be made of it: check host and port")
@@ -45,7 +45,7 @@ class CheckingClient(httpx.AsyncClient):
 class DirectClient(CheckingClient):
     """A client over one transport, without redirects, cookies and the environment.
 
-    httpx's own code for those takes as long as the request itself.
+    httpx's own code for these takes as long as the request itself.
     """
 
     async def send(
@@ -81,9 +81,9 @@ def open_tenant_http(
 
 
 def client_over(transport: httpx.AsyncBaseTransport, timeout: float) -> httpx.AsyncClient:
-    """Return a client; `timeout` in seconds, but it waits only briefly for a free connection.
+    """Return a client with a `timeout` in seconds; it waits only briefly for a free connection.
 
-    The timeout is for the whole exchange, also if a request names another one.
+    The timeout is for the whole exchange, also if a request sets its own.
     """
     return DirectClient(
         transport=transport,
@@ -95,5 +95,5 @@ def client_over(transport: httpx.AsyncBaseTransport, timeout: float) -> httpx.As
 
 
 def for_tenant(tenant: str | int) -> dict[str, object]:
-    """Return the extensions of a request that is made for a tenant, by its instance or its id."""
+    """Return the request extensions that name the tenant, by its instance or its id."""
     return {"tenant": tenant}

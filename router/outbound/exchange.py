@@ -1,7 +1,7 @@
 """HTTP exchanges, each within its bounds, over aiohttp's connections.
 
-The transports of httpx (`transport.py`) and of the LLMs' SDKs are thin layers over this. aiohttp's
-connections and parser (`line.py`) take a third of the CPU of httpx's own for a request.
+The transports of httpx (`transport.py`) and of the LLMs' SDKs are thin layers over this. For a
+request, aiohttp's connections and parser (`line.py`) take a third of the CPU that httpx's own take.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ from router.outbound.trust import trusted
 from router.outbound.unread import Unread
 
 FAILURES = (aiohttp.ClientError, OSError, ValueError, OverflowError, ExceptionGroup)
-"""What aiohttp, TLS, the system and the event loop raise. TimeoutError is an OSError."""
+"""What aiohttp, TLS, the system and the event loop raise; TimeoutError is an OSError."""
 
-# Below the 5 s after which Node's servers, as Evolution and n8n are, close an idle connection.
+# Less than the 5 s after which Node's servers (Evolution, n8n) close an idle connection.
 _IDLE_SECONDS = 4.0
-_READ_AHEAD = 64 * 1024  # bytes that come before the reader of the body asks for them
+_READ_AHEAD = 64 * 1024  # bytes that may arrive before the body's reader asks for them
 _AT_ONCE = 16 * 1024  # bytes of a body that are read before other work runs
 _WRITTEN_WHOLE = 256 * 1024  # bytes; aiohttp writes longer bodies in pieces
 _WORD = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-# What aiohttp would add by itself; the callers add what is needed.
+# Headers that aiohttp would add by itself; the callers add what is needed.
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 _IN_NO_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -42,7 +42,7 @@ class Unsayable(ValueError):
 
 
 class Exchanges:
-    """A session of aiohttp, opened by the first exchange, with as many connections as needed."""
+    """An aiohttp session, opened by the first exchange, with as many connections as needed."""
 
     def __init__(self, resolver: AbstractResolver) -> None:
         """The resolver finds the addresses of a name. An IP address in a URL is not resolved."""
@@ -58,10 +58,10 @@ class Exchanges:
         body: bytes | AsyncIterable[bytes],
         bounds: Bounds,
     ) -> aiohttp.ClientResponse:
-        """Return the response as soon as its head is there; the body is unread and still packed.
+        """Return the response as soon as its head has arrived; the body is unread and still packed.
 
-        Afterwards, the bounds tell whether anything was sent. Raises FAILURES, httpx.ReadError if
-        more comes than allowed, and what a body in pieces raises.
+        After a failure, `bounds` says whether anything may have been sent. Raises FAILURES,
+        httpx.ReadError if more arrives than allowed, and what a body in pieces raises.
         """
         session = self._session or self._opened()
         said = _as_text(headers)
@@ -107,8 +107,8 @@ class Exchanges:
             keepalive_timeout=_IDLE_SECONDS,
         )
         line: Callable[..., ResponseHandler] = Line
-        # aiohttp has no setting for the protocol of its connections; this is the only code that
-        # makes them.
+        # aiohttp has no setting for the class of its connections; it creates them only by this
+        # factory.
         connector._factory = functools.partial(  # noqa: SLF001
             line, loop=asyncio.get_running_loop(), unread=Unread()
         )
@@ -122,12 +122,12 @@ class Exchanges:
             max_line_size=HEADS_AND_FRAMES,
             max_field_size=HEADS_AND_FRAMES,
         )
-        self._session._retry_connection = False  # noqa: SLF001 - what was asked may have been done
+        self._session._retry_connection = False  # noqa: SLF001 - the request may have been done
         return self._session
 
 
 async def next_piece(answer: aiohttp.ClientResponse, bounds: Bounds) -> bytes:
-    """Return some bytes of the body, none at its end. Raises FAILURES, and AnswerTooLong."""
+    """Return some bytes of the body, or none at its end. Raises FAILURES, and AnswerTooLong."""
     piece = await answer.content.read(_AT_ONCE)
     if piece:
         bounds.count_body(len(piece))
@@ -135,15 +135,15 @@ async def next_piece(answer: aiohttp.ClientResponse, bounds: Bounds) -> bytes:
 
 
 def _as_text(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    """Return headers as aiohttp takes them. Raises Unsayable.
+    """Return headers in the form that aiohttp takes. Raises Unsayable.
 
-    aiohttp would raise, too, but only once it has a connection: nobody could tell that nothing was
-    sent.
+    aiohttp would raise, too, but only when it has a connection: then it is unknown whether anything
+    was sent.
     """
     return [
         (_word(name), _decoded(value))
         for name, value in headers
-        if name.lower() != b"transfer-encoding"  # aiohttp says so itself
+        if name.lower() != b"transfer-encoding"  # aiohttp adds it itself
     ]
 
 
@@ -176,9 +176,10 @@ def _written(body: bytes | AsyncIterable[bytes]) -> bytes | io.BytesIO | None:
 
 
 class _Upload:
-    """A body that comes in pieces, no longer than its length; `broke` is what ended it early.
+    """A body in pieces that must have the declared length; `broke` is what ended it early.
 
-    Each piece waits for the next: of a body that is too long, the server never has a whole request.
+    A piece is only sent when the next one is there. So a server never gets a complete request if
+    the body turns out to be too long.
     """
 
     def __init__(self, pieces: AsyncIterable[bytes], length: int | None) -> None:

@@ -1,4 +1,4 @@
-"""aiohttp's failures as those of httpx, which say whether anything was sent."""
+"""Turns aiohttp's failures into those of httpx, whose types say whether anything was sent."""
 
 import aiohttp
 import httpx
@@ -7,7 +7,7 @@ from router.outbound.exchange import Unsayable
 
 
 def as_httpx(error: Exception, request: httpx.Request, *, is_sent: bool) -> httpx.TransportError:
-    """Return the failure of a request, or of reading its response if it had a connection."""
+    """Return the failure of a request, or of reading its response."""
     host = request.url.host
     match error:
         case Unsayable():
@@ -18,7 +18,7 @@ def as_httpx(error: Exception, request: httpx.Request, *, is_sent: bool) -> http
             message = f"{host} could not be connected to in time"
             return httpx.ConnectTimeout(message, request=request)
         case ValueError() if not is_sent and not isinstance(error, aiohttp.ClientError):
-            # not quoted: it may hold a key
+            # not quoted: it may contain a key
             return httpx.LocalProtocolError("the request cannot be written", request=request)
         case _ if not is_sent:
             message = f"{host} cannot be connected to: {error}"

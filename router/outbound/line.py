@@ -1,7 +1,7 @@
 """The transport's connections: aiohttp's, each within the bounds of its current exchange.
 
-What aiohttp does not do by itself: a connection with unread data is not used for the next request.
-Either its server has closed it, or that data would pass for the next response.
+In addition to aiohttp's own checks, a connection with unread data is not used for the next request:
+the server may have closed it, or that data would be taken for the next response.
 """
 
 import select
@@ -17,10 +17,10 @@ from router.outbound.unread import Unread
 
 
 class Line(ResponseHandler):
-    """A connection; one exchange after the other."""
+    """A connection, for one exchange after the other."""
 
     def __init__(self, loop: AbstractEventLoop, unread: Unread) -> None:
-        """All connections that share memory have one `unread`."""
+        """All connections share one `unread`, which limits their memory."""
         super().__init__(loop)
         self._bounds: Bounds | None = None
         self._of_body = 0
@@ -28,17 +28,17 @@ class Line(ResponseHandler):
 
     @property
     def waits(self) -> int:
-        """How many bytes of the body have come and wait for their reader."""
+        """How many received bytes of the body wait for their reader."""
         return 0 if self._bounds is None else max(0, self._of_body - self._bounds.of_body)
 
     def is_connected(self) -> bool:
-        """Whether the next request may use it."""
+        """Whether the next request may use this connection."""
         return (
             super().is_connected() and not self.should_close and not _has_something(self.transport)
         )
 
     def set_response_params(self, **given: Any) -> None:
-        """Begin an exchange: aiohttp calls this when it has a connection, before it sends."""
+        """Begin an exchange; aiohttp calls this when it has a connection, before it sends."""
         if (bounds := current.get()) is not None:
             bounds.has_line = True
         self._bounds = bounds
@@ -46,7 +46,7 @@ class Line(ResponseHandler):
         super().set_response_params(**given)
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come, and count it; too much ends the connection."""
+        """Accept and count received data; too much of it ends the connection."""
         super().data_received(data)
         if (bounds := self._bounds) is None:
             return
@@ -58,15 +58,14 @@ class Line(ResponseHandler):
         elif not self._unread.has_room(self):
             self._let_go()
             self._end(httpx.ReadError("more waits to be read, of all answers, than there is room"))
-        # What waits for the reader of the body is not parsed yet.
+        # Data that waits for the body's reader is not parsed yet, so it cannot be judged.
         elif not (allowed or self._reading_paused):
             self._end(httpx.ReadError("its answer has much beside its body"))
 
     def pause_reading(self) -> None:
-        """Let the server wait for the reader of the body, except over TLS.
+        """Make the server wait for the body's reader, except over TLS.
 
-        Over TLS, the end may come while data before it waits, and asyncio and uvloop lose that
-        data.
+        Over TLS, asyncio and uvloop lose the data that waits if the connection ends meanwhile.
         """
         if self.transport is None or self.transport.get_extra_info("sslcontext") is None:
             super().pause_reading()
@@ -81,25 +80,25 @@ class Line(ResponseHandler):
             body.set_exception(aiohttp.ClientOSError(str(exc)), exc)
         told = body.exception()
         super().connection_lost(exc)
-        if told is not None:  # the first reason given is the cause
+        if told is not None:  # the first reason is the cause
             body.set_exception(told)
 
     def close(self) -> None:
-        """Close it at once, even if something is still to be written.
+        """Close the connection at once, even if data is still to be written.
 
-        Otherwise a server that does not read could hold the connection for as long as it likes.
+        Otherwise a server that does not read could hold the connection for any time.
         """
         self.abort()
 
     def abort(self) -> None:
-        """Close it at once, and tell the reader of its response."""
+        """Close the connection at once, and give its response's reader an error."""
         body = self._payload
         if body is not None and not body.is_eof() and body.exception() is None:
             body.set_exception(aiohttp.ClientConnectionError("the connection was closed"))
         super().abort()
 
     def _let_go(self) -> None:
-        """Drop what has come and waits."""
+        """Drop the received data that waits."""
         if self._payload is not None:
             self._payload.read_nowait()
         if self._bounds is not None:
@@ -114,7 +113,7 @@ class Line(ResponseHandler):
 
 
 def _has_something(transport: Transport | None) -> bool:
-    """Whether bytes, or the end, can be read; the event loop may not have looked yet."""
+    """Whether data or the end can be read now, even if the event loop has not noticed it yet."""
     if transport is None or (socket := transport.get_extra_info("socket")) is None:
         return True
     poll = select.poll()

@@ -1,8 +1,8 @@
 """Fetches the media of a send from the URL that a flow gave, before anything is sent.
 
-Evolution would fetch it itself: from any address it can reach, of any size, for as long as it
-takes, and between the fence and the phone. Here the address is checked like every other that is not
-the deployment's own, size and time are limited, and Evolution gets the bytes.
+Evolution would fetch it itself: from any address that it can reach, of any size, without a time
+limit, and between the fence and the phone. Here the address is checked like every address from
+outside, size and time are limited, and Evolution gets the bytes.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ from router.whatsapp.clean import clean
 SECONDS = 15.0
 """The time limit for the last byte."""
 _AT_ONCE = 6  # for one tenant; see _SECONDS_A_MEDIA in pools.py
-_OF_A_SERVER = 4  # of them: a server that hangs leaves the others to other servers
-_WAIT = 4 * SECONDS  # for a place among them
+_OF_A_SERVER = 4  # of them from one server, so that a server that hangs does not take them all
+_WAIT = 4 * SECONDS  # to wait for one of these places
 _TRANSIENT = frozenset({408, 425, 429})
 _ADDRESS = re.compile(r"\s*https?://", re.IGNORECASE)
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}$")
 
 
 class NoMedia(Exception):
-    """There is nothing to send; `is_away`: there may be later."""
+    """The media cannot be fetched; `is_away`: it may be possible later."""
 
     def __init__(self, message: str, *, is_away: bool = False) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class NoMedia(Exception):
 
 
 class MediaSource:
-    """Fetches with a client for tenants' URLs, at most `most` bytes."""
+    """Fetches media of at most `most` bytes, with a client for tenants' URLs."""
 
     def __init__(
         self,
@@ -58,9 +58,10 @@ class MediaSource:
     async def fetch(
         self, url: str, tenant_id: int, count: Callable[[int], None] = lambda _: None
     ) -> bytes:
-        """Return what is at the URL. Raises NoMedia.
+        """Return the content at the URL. Raises NoMedia.
 
-        `count` gets the bytes as they are announced or arrive, and may raise to stop the fetch.
+        `count` is called with numbers of bytes, as they are announced or arrive, and may raise to
+        stop the fetch.
         """
         server = _server_of(url)
         until = monotonic() + self._wait
@@ -75,7 +76,7 @@ class MediaSource:
             raise NoMedia("too many media are being fetched at once", is_away=True) from error
         except TimeoutError as error:
             raise NoMedia(
-                f"it is not here after {self._seconds:g} seconds", is_away=True
+                f"it was not received within {self._seconds:g} seconds", is_away=True
             ) from error
         except AddressRefused as error:
             raise NoMedia(str(error)) from error
@@ -87,14 +88,14 @@ class MediaSource:
             raise NoMedia(f"it cannot be fetched: {type(error).__name__}", is_away=True) from error
 
     async def _read(self, url: str, tenant_id: int, count: Callable[[int], None]) -> bytes:
-        # Unpacked only: for a packed file the size could not be known before.
+        # Unpacked only: the size of a packed file is not known in advance.
         headers = {"Accept-Encoding": "identity"}
         bounds = {"longest": self._most, **for_tenant(tenant_id)}
         async with self._http.stream("GET", url, headers=headers, extensions=bounds) as answer:
             _judge(answer)
             if (counted := _declared(answer)) > self._most:
                 raise self._too_long()
-            count(counted)  # both at once: of two that have no room together one gets it
+            count(counted)  # in one step: if there is room for only one of two fetches, one gets it
             content = bytearray()
             async for chunk in answer.aiter_raw():
                 if len(content) + len(chunk) > self._most:
@@ -112,7 +113,7 @@ class MediaSource:
 
 
 def is_address(media: str) -> bool:
-    """Whether a media is given by its URL, and not in base64."""
+    """Whether media is given by its URL, not in base64."""
     return _ADDRESS.match(media) is not None
 
 

@@ -1,8 +1,8 @@
-"""Asks the system where a host is, without letting a slow name server delay anybody else.
+"""Resolves host names with the system, so that a slow name server does not delay other names.
 
-The system's own call blocks a thread and cannot be cancelled. So each call has its own thread,
-which does not even keep the program from ending; and while a name is being resolved, it is not
-asked for again: a name whose server never answers holds one thread.
+The system's call blocks a thread and cannot be cancelled. So each call has its own thread, which
+does not keep the program from ending. While a name is being resolved, there is no second call for
+it, so a name whose server never answers holds only one thread.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _threads = threading.BoundedSemaphore(_MOST_THREADS)
 
 
 async def ask_system(host: str, port: int) -> list[str]:
-    """Return the addresses of a host in the order of the system's preference. Raises OSError."""
+    """Return the addresses of a host in the system's order of preference. Raises OSError."""
     if _is_address(host):
         return [host]
     if not _threads.acquire(blocking=False):
@@ -66,7 +66,7 @@ def _is_address(host: str) -> bool:
 
 
 class OneAtATime:
-    """Resolves each name once at a time; others who ask meanwhile wait for the same answer."""
+    """Resolves each name once at a time; other callers of the name wait for the same answer."""
 
     def __init__(self, resolve: Resolve) -> None:
         self._resolve = resolve
@@ -83,11 +83,11 @@ class OneAtATime:
     def _ended(self, name: tuple[str, int], asked: "asyncio.Future[list[str]]") -> None:
         del self._asking[name]
         if not asked.cancelled():
-            asked.exception()  # its caller may have gone
+            asked.exception()  # marks it as retrieved: the caller may be gone
 
 
 class Resolver(AbstractResolver):
-    """Gives aiohttp the addresses of a host, from the given look-up."""
+    """Gives aiohttp the addresses of a host, found by the given function."""
 
     def __init__(self, resolve: Resolve) -> None:
         self._resolve = resolve

@@ -1,11 +1,10 @@
-"""Shortens media that a response contains in base64, while it arrives.
+"""Shortens media in base64 in a response, while it arrives.
 
-The response to a send may repeat the media that was sent, and nobody reads it there. So it may use
-the line, but not the memory: what any server can make this process hold does not grow with what was
-sent to it.
+The response to a send may repeat the media that was sent, and nobody needs it. So it is received
+but not kept: the memory that a server can make this process use does not grow with the sent media.
 
-It cuts long runs of base64 characters. In a JSON text such a run is inside a string (or a number
-that nobody could read), so the text remains JSON.
+Long runs of base64 characters are cut. In a JSON text such a run is inside a string (or an absurdly
+long number), so the text remains JSON.
 """
 
 import string
@@ -13,8 +12,8 @@ import string
 from router.outbound.bounds import AnswerTooLong
 
 _BASE64 = (string.ascii_letters + string.digits + "+/=-_").encode()
-_LONG = 64 * 1024  # characters of a run that are kept: more than any id, token or sentence has
-_SLICE = 16 * 1024  # bytes that are examined at once; a run inside of one is never long
+_LONG = 64 * 1024  # characters of a run that are kept; no id, token or sentence has so many
+_SLICE = 16 * 1024  # bytes that are examined at once; a run within one is never too long
 
 
 class Shortening:
@@ -23,7 +22,7 @@ class Shortening:
     def __init__(self, most: int) -> None:
         self._most = most
         self._kept = 0
-        self._run = 0  # characters of base64 at the end of what has come
+        self._run = 0  # base64 characters at the end of the data so far
 
     def shorten(self, piece: bytes) -> bytes:
         """Return what remains of a piece. Raises AnswerTooLong."""

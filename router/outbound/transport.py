@@ -1,8 +1,8 @@
-"""The transport under every client of httpx: within bounds, in shares, over aiohttp.
+"""The transport of every httpx client: with limits and shares, over aiohttp.
 
-A server can delay only its own requests: an exchange has a total deadline and a longest response
-(`bounds.py`), nobody gets all connections (`router.sharing.shares`), and long responses are read a
-slice at a time, those of one tenant at their own pace (`pace.py`).
+A server can delay only its own requests: an exchange has a deadline and a maximum response
+(`bounds.py`), no tenant gets all connections (`router.sharing.shares`), and long responses are read
+in slices, at a limited pace per tenant (`pace.py`).
 """
 
 import asyncio
@@ -21,14 +21,14 @@ from router.sharing.shares import SERVER, TENANT, Claims, Place, Shares
 
 MOST_CONNECTIONS = 100
 POOL_WAIT = 2.0
-_LONGEST_EXCHANGE = 60.0  # seconds, where a request sets no time-out
-_REPEATS = 3  # times that an answer may repeat its request before it is paced
+_LONGEST_EXCHANGE = 60.0  # seconds, if a request sets no time-out
+_REPEATS = 3  # an answer may be so many times as long as its request before it is paced
 
 Claimed = Callable[[httpx.Request], Claims]
 
 
 def by_tenant_and_server(request: httpx.Request) -> Claims:
-    """Return who may not have all connections: the tenant, if it is named, and the server."""
+    """Return the holders whose share is limited: the tenant, if it is named, and the server."""
     url = request.url
     claims: dict[object, float] = {("server", url.host, url.port): SERVER}
     if (tenant := request.extensions.get("tenant")) is not None:
@@ -47,7 +47,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         claimed: Claimed = by_tenant_and_server,
         pace: Pace | None = None,
     ) -> None:
-        """Several transports may share a `pace`; requests for no tenant are not paced."""
+        """Several transports may share a `pace`; requests without a tenant are not paced."""
         self.limit = limit
         self._claimed = claimed
         self._shares = Shares(limit)
@@ -67,8 +67,8 @@ class BoundedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Make the request. Raises httpx.TransportError.
 
-        Nothing was sent if it is a ConnectError, ConnectTimeout, PoolTimeout, LocalProtocolError or
-        UnsupportedProtocol.
+        After ConnectError, ConnectTimeout, PoolTimeout, LocalProtocolError and UnsupportedProtocol,
+        nothing was sent.
         """
         times = request.extensions.get("timeout", {})
         place = await self._place(request, times.get("pool"))
@@ -145,10 +145,10 @@ def _response(
 
 
 class _Steps:
-    """How much of one response is read at once: after each step other work runs.
+    """Divides the reading of one response into steps, between which other work runs.
 
-    A request never waits, because it follows the fence. A tenant that has read too much waits for
-    the response.
+    A request never waits, because it follows the fence. If too much was read for a tenant, it waits
+    for the response.
     """
 
     def __init__(self, bounds: Bounds, pace: Pace, request: httpx.Request) -> None:
@@ -156,7 +156,7 @@ class _Steps:
         self.request = request
         self._pace = pace
         self._tenant = request.extensions.get("tenant")
-        # Reading a repetition of the request costs no more than making the request did.
+        # A response that repeats the request costs no more to read than the request cost to make.
         self._free = _REPEATS * int(request.headers.get("content-length", 0))
         self._work = 0
 
@@ -177,7 +177,7 @@ class _Steps:
 
 
 class _Body(httpx.AsyncByteStream):
-    """A response's body, unpacked; its place is free once it has been read or given up."""
+    """A response's body, unpacked; its place becomes free when it has been read or closed."""
 
     def __init__(self, answer: aiohttp.ClientResponse, steps: _Steps, place: Place) -> None:
         self.bounds = steps.bounds
@@ -201,7 +201,7 @@ class _Body(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         self.bounds.end()
-        self._answer.close()  # which keeps the connection if the response was read to its end
+        self._answer.close()  # keeps the connection if the response was read to its end
         place, self._place = self._place, None
         if place is not None:
             place.give_back()

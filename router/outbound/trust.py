@@ -1,4 +1,4 @@
-"""Which certificates are trusted for TLS."""
+"""The certificates that are trusted for TLS."""
 
 import ssl
 from functools import cache
@@ -8,5 +8,5 @@ import httpx
 
 @cache
 def trusted() -> ssl.SSLContext:
-    """Return the one context; reading its certificates blocks the event loop for a while."""
+    """Return the shared context; reading its certificates blocks the event loop for a while."""
     return httpx.create_ssl_context()

@@ -1,4 +1,4 @@
-"""One attempt at a relay: send its message or obey its command, then say the word back."""
+"""One attempt at a relay: send its message or carry out its command, then send the word back."""
 
 import asyncio
 import logging
@@ -36,23 +36,23 @@ from router.whatsapp.languages import language_or_english
 
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN = 5.0  # seconds until a send in doubt is looked at again
-_DOUBTED_FOR = timedelta(minutes=10)  # seconds that the staff wait to hear how a send ended
+_DOUBTED_FOR = timedelta(minutes=10)  # after this the staff are told that nobody knows the result
 _LONGEST_PAUSE = 60.0
 
 
 class Turns(Protocol):
-    """What works on turns, as far as people's acts are reported to it."""
+    """The worker on turns, as it is told of people's acts."""
 
     def wake(self, due_in: float = 0.0) -> None:
-        """There is a turn to claim."""
+        """Claim now: a turn may be due."""
 
     def abandon(self, session_id: int) -> None:
-        """Stop making a session's reply: a human is there."""
+        """Stop making a session's reply, because a human has taken over."""
 
 
 @dataclass(frozen=True, slots=True)
 class RelayServices:
-    """What an attempt works with; `policy` is the deployment's."""
+    """The services of an attempt; `policy` is the deployment's."""
 
     database: Database
     outbox: Outbox
@@ -63,7 +63,7 @@ class RelayServices:
 
 
 class PutOff(Exception):
-    """It cannot be done now: it is tried again in `seconds`."""
+    """The relay cannot be done now; it is tried again in `seconds`."""
 
     def __init__(self, seconds: float, error: str | None = None) -> None:
         super().__init__(error)
@@ -72,12 +72,12 @@ class PutOff(Exception):
 
 
 class Gone(Exception):
-    """The relay is somebody else's now, over, or erased: there is nothing more to do."""
+    """Another router has the relay, or it is over or erased: nothing is left to do here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The result, what the word back says about it, and why it was not sent."""
+    """The result, the word back about it, and why the message was not sent."""
 
     outcome: RelayOutcome
     facts: RelayFacts
@@ -95,16 +95,16 @@ class Delivery:
 
     @property
     def tenant_id(self) -> int:
-        """Whose relay it is."""
+        """The relay's tenant."""
         return self._relay.tenant_id
 
     def stop(self) -> bool:
-        """Begin nothing more. True: cancel the task; not while a message leaves."""
+        """Begin nothing more. True: nothing is being sent, so the task may be cancelled."""
         was_stopped, self._stopped = self._stopped, True
         return not self._sending and not was_stopped
 
     async def run(self) -> None:
-        """Carry it out, and tell the state how it ended; interrupted work is given back."""
+        """Carry the relay out, and tell the state how it ended; interrupted work is given back."""
         try:
             await (self._put_off(PutOff(0.0)) if self._stopped else self._run())
         except PutOff as put_off:
@@ -129,14 +129,14 @@ class Delivery:
         else:
             ended = self._ended(relay.outcome, relay.error)
         log_event(
-            _log, Action.RELAYED, f"what a human said: {ended.outcome}", outcome=ended.outcome,
+            _log, Action.RELAYED, f"a human's message: {ended.outcome}", outcome=ended.outcome,
             relay_id=relay.relay_id, tenant_id=relay.tenant_id, session_id=relay.session_id,
         )  # fmt: skip
         if relay.source == "staff":
             await self._say(ended)
 
     async def _carried_out(self) -> Ended:
-        """Raises PutOff and Gone."""
+        """Carry the relay out. Raises PutOff and Gone."""
         relay = self._relay
         match relay.send_state:
             case "sent":
@@ -157,7 +157,7 @@ class Delivery:
         return self._too_old() or await self._pass_on(words)
 
     def _too_old(self) -> Ended | None:
-        """Return the result for words that came too late to be sent; None: they did not."""
+        """Return the result if the message is too old to be sent, otherwise None."""
         if self._age <= self._tried_for:
             return None
         minutes = round(self._tried_for / timedelta(minutes=1))
@@ -165,7 +165,7 @@ class Delivery:
         return self._ended("too_old" if self._relay.source == "staff" else "failed", why)
 
     async def _send_asked(self) -> Ended:
-        """Send what an operator has written; it may be large."""
+        """Send an operator's message, which may be large."""
         relay = self._relay
         try:
             with self._services.media.room(relay.tenant_id, relay.facts.bytes):
@@ -227,7 +227,7 @@ class Delivery:
         return self._ended("sent")
 
     async def _say(self, ended: Ended) -> None:
-        """Say the word back, at most once. Raises PutOff."""
+        """Send the word back, at most once. Raises PutOff."""
         language = language_or_english(self._relay.language)
         word = word_back(ended.outcome, ended.facts, self._zone, ended.error, language=language)
         try:
@@ -238,7 +238,7 @@ class Delivery:
         except SendFailed as failed:
             if failed.is_away and self._age < self._tried_for:
                 raise PutOff(self._pause) from failed
-            self._log_failure(f"no word could be said back: {failed}")
+            self._log_failure(f"the word back could not be sent: {failed}")
         await self._settle(over=True)
 
     async def _leave(self, speaker: Speaker, message: Outgoing) -> Sent | InDoubt:
@@ -249,9 +249,10 @@ class Delivery:
             self._sending = False
 
     def _refused(self, reason: str) -> Ended:
-        """Raises Gone, except if the conversation was erased: that is told.
+        """Return the result of a refusal, if it is told: the conversation was erased.
 
-        PutOff if another person answered: their name is stored, and the next attempt tells it.
+        Raises Gone for others, and PutOff if another person answered: their name is stored, and the
+        next attempt tells it.
         """
         if reason == "answered":
             raise PutOff(0.0)
@@ -305,7 +306,7 @@ class Delivery:
 
     @property
     def _tried_for(self) -> timedelta:
-        """Return how long a person's words are worth sending: as long as an answer of the AI."""
+        """Return how old a person's message may be to be sent: the limit of the AI's answers."""
         minutes = self._relay.answer_within_minutes
         if minutes is None:
             minutes = self._services.policy["answer_within_minutes"]
@@ -313,7 +314,7 @@ class Delivery:
 
     @property
     def _pause(self) -> float:
-        """Return how long to wait after so many attempts, in seconds."""
+        """Return the pause after so many attempts, in seconds."""
         return min(2.0 ** min(self._relay.attempt, 6), _LONGEST_PAUSE)
 
     def _log_failure(self, message: str, error: Exception | None = None) -> None:

@@ -12,7 +12,7 @@ from router.tenants.instance import InstanceKeys
 from router.tenants.policy import policy
 
 _PARALLEL = 10
-_LEASE = 60.0  # seconds that a router has for what comes before the fence, and after it
+_LEASE = 60.0  # seconds for the work before the fence, and again after it
 
 
 def make_relayer(
@@ -23,7 +23,7 @@ def make_relayer(
     turns: Turns,
     bodies: Bodies,
 ) -> Relayer:
-    """Return the relayer, not running. `bodies` limits the media in memory."""
+    """Return the relayer, not running yet. `bodies` limits the media in memory."""
     services = RelayServices(
         database=database,
         outbox=outbox,

@@ -37,7 +37,7 @@ class Relayer(Claimant[Delivery]):
         claimed = await claim_relays(self._database, asked)
         for relay in claimed.relays:
             self._claims.begin(f"relay {relay.name}", partial(self._begin_one, relay))
-        more = bool(claimed.relays)  # those behind them, and what came meanwhile
+        more = bool(claimed.relays)  # later relays of the same chats, and new ones
         return Look(more=more, due_in=seconds_until(claimed.next_due_at, claimed.now))
 
     def _begin_one(self, relay: ClaimedRelay | NotRead) -> Delivery:

@@ -1,4 +1,4 @@
-"""Media that one of the staff wrote, fetched from Evolution to be sent on."""
+"""Fetches media that one of the staff sent from Evolution, to pass it on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,11 +21,11 @@ _KINDS: dict[str, MediaKind] = {
     "sticker": "sticker",
 }
 _TOO_LARGE = 413
-_TIMES_IN_MEMORY = 2  # as it came, and in the request that carries it
+_TIMES_IN_MEMORY = 2  # copies: as received, and in the request to Evolution
 
 
 class NoStaffMedia(Exception):
-    """It is not available; `is_away`: it may be later."""
+    """The media is not available; `is_away`: it may be available later."""
 
     def __init__(self, message: str, *, is_away: bool = False) -> None:
         super().__init__(message)
@@ -33,7 +33,7 @@ class NoStaffMedia(Exception):
 
 
 class StaffMedia:
-    """Fetches them, of at most `most` bytes. `bodies` limits how much of them is in memory."""
+    """Fetches media of at most `most` bytes. `bodies` limits how much of it is in memory."""
 
     def __init__(
         self, evolution: EvolutionClient, keys: InstanceKeys, bodies: Bodies, most: int
@@ -45,9 +45,9 @@ class StaffMedia:
 
     @contextmanager
     def room(self, tenant_id: int, size: int | None) -> Iterator[None]:
-        """Reserve memory for a media for the block. Raises NoStaffMedia.
+        """Reserve memory for media during the block. Raises NoStaffMedia.
 
-        `size` is its number of bytes, if that is known.
+        `size` is its number of bytes, if known.
         """
         held = self._most if size is None else size
         if held > 2 * self._most:
@@ -56,11 +56,11 @@ class StaffMedia:
             with self._bodies.keeping(str(tenant_id), _TIMES_IN_MEMORY * held):
                 yield
         except TooMuch as error:
-            # Something larger than the whole space will never fit.
+            # Media larger than the whole limit will never fit.
             raise NoStaffMedia(str(error), is_away=error.status != _TOO_LARGE) from error
 
     async def fetch(self, relay: ClaimedRelay, words: StaffWords) -> Outgoing:
-        """Return it as it is sent. Raises NoStaffMedia."""
+        """Return the media as the message to send. Raises NoStaffMedia."""
         try:
             instance = self._keys.line(relay).instance()
             media = await self._evolution.media(instance, words.wa_id, self._most)

@@ -1,4 +1,4 @@
-"""The one word back to a person who quoted a notice: what became of what they wrote. Pure."""
+"""Words the word back to a person who quoted a notice. Pure."""
 
 from datetime import datetime, tzinfo
 
@@ -13,7 +13,7 @@ _WITH_AI: dict[RelayOutcome, str] = {
     "taken": "taken_again",
     "resumed": "resumed_already",
 }
-"""What is said instead if the AI had the conversation."""
+"""The word back in place of another, if the AI had started to answer again."""
 
 
 def word_back(
@@ -24,7 +24,7 @@ def word_back(
     *,
     language: Language = "en",
 ) -> str:
-    """Return the word back, in the staff's language. `error` is why it was not sent."""
+    """Return the word back, in the staff's language. `error` is why the message was not sent."""
     words = WORDS_BACK[language]
     said = words[_WITH_AI.get(outcome, outcome) if facts.was_ai else outcome]
     why = " ".join((error or words["no_evolution"]).split())[:_LONGEST_ERROR]
@@ -39,7 +39,7 @@ def word_back(
 
 
 def _moment(at: datetime | None, zone: tzinfo, words: Words) -> str:
-    """Return a time, as the people of the business write it."""
+    """Return a time as the people of the business write it."""
     if at is None:
         return words["then"]
     local = at.astimezone(zone)

@@ -1,4 +1,4 @@
-"""The one word back to the staff for each outcome, in the three languages they can have.
+"""The word back to the staff for each outcome, in three languages.
 
 Each language has the same words, with the same placeholders (tests/unit/test_words.py).
 """

@@ -1,1 +1,1 @@
-"""The content of replies: the prompt, a provider's reply to it, the parts it is sent in."""
+"""The content of replies: the prompt, the provider's answer, the parts to send."""

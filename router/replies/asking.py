@@ -1,4 +1,4 @@
-"""Whether a customer asks for a human in words that need no model to be understood (pure)."""
+"""Recognises without a model that a customer asks for a human. Pure."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from router.safety.promises import plain
 
 NO_WORDS = ("-",)
-"""What a tenant sets so that no words count."""
+"""The value of `handoff_words` by which a tenant switches this off."""
 
-_LONGEST = 300  # characters: the model reads longer ones
-# Whole messages, beside words that only make them polite.
+_LONGEST = 300  # characters; longer messages are left to the model
+# Words that count if they are the whole message, apart from polite words.
 _WORDS = """
     atendente atendentes humano humana pessoa gerente agente asesor asesora persona operador
     operadora human agent person representative operator
@@ -69,8 +69,8 @@ _WHO = {
 _PHRASES = re.compile(
     "|".join(rf"(?<!\S){each}(?!\S)" for each in _TOLD.format(**_WHO).split("\n") if each)
 )
-# Customers who say what they themselves will do, or did, or what not to do, ask for nobody; nor do
-# those who mean somebody of their own.
+# Not a request: customers who say what they themselves will do or did, or what not to do, or who
+# speak of people of their own.
 _NOT = re.compile(
     r"(?:\b(?:nao|nem|sem|no|not|don't|dont|never|nunca|without|sin|ja|ya"
     r"|(?:vou|vamos|voy a|vamos a|i'll|i will)(?! (?:querer|precisar|necesitar|need)))"
@@ -83,7 +83,7 @@ _THEIR_OWN = re.compile(
 
 
 def asks_for_person(texts: Iterable[str], words: Sequence[str] = ()) -> bool:
-    """Whether one of the messages asks for a human, by our words or by the tenant's `words`.
+    """Whether one of the messages asks for a human, by our words or the tenant's `words`.
 
     A single word counts if it is the whole message, a phrase anywhere in it.
     """

@@ -1,6 +1,6 @@
-"""The cause for which a turn gets no answer, for the people who can fix it. Pure.
+"""Names the cause for which a turn gets no answer, for the people who can fix it. Pure.
 
-Who is told what of each is defined once, in `hybridflow.endings`
+What is told to whom for each cause is defined once, in `hybridflow.endings`
 (database/schema/0865_endings.sql).
 """
 
@@ -11,9 +11,9 @@ from router.state.calls.turns import Cause
 
 
 def cause_of(error: LlmError | EvolutionError | NoPlace, *, is_away: bool) -> Cause:
-    """Return the cause of an attempt's failure, and whether the service `is_away` for all others.
+    """Return the cause of an attempt's failure. `is_away`: the service fails for all turns.
 
-    An LLM that answers others, but not this question, is not an outage.
+    An LLM that answers other turns, but not this question, is not an outage.
     """
     if isinstance(error, LlmError):
         return "failed" if error.cause == "llm_away" and not is_away else error.cause

@@ -1,4 +1,4 @@
-"""What a contact is told, once, who writes while the business is closed."""
+"""What a contact is told, once, if they write while the business is closed."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,16 +8,16 @@ from router.state.calls.claimed_turn import ClaimedTurn, TurnMessage
 from router.tenants.away import away_text
 from router.tenants.hours import read_hours, was_open
 
-ALREADY_TOLD = "told"  # the fence's word for it
+ALREADY_TOLD = "told"  # the fence's refusal if the contact was told before
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedStretch:
-    """A time in which it is closed: until when, and what the contact must still be told of it.
+    """A closed stretch: until when, and what the contact must still be told about it.
 
-    `opens_at` is None if no opening is known; then there is nothing to tell, and neither is there
-    in a group, or if the contact was told already, as far as is known: the fence knows better.
-    `was_written_open`: some of the messages to answer were written before it closed.
+    `opens_at` is None if no opening is known. There is nothing to tell then, in a group, and if the
+    contact was already told; about the last, the fence knows better. `was_written_open`: some of
+    the messages to answer were written before the business closed.
     """
 
     opens_at: datetime | None
@@ -28,7 +28,7 @@ class ClosedStretch:
 def closed_stretch(turn: ClaimedTurn, default_zone: str) -> ClosedStretch | None:
     """Return the closed stretch in which the turn was written and is answered.
 
-    None: it is open, or was when all of it was written, or no hours are known.
+    Returns None if the business is open, was open when all messages were written, or has no hours.
     """
     context, hours = context_of(turn, default_zone), read_hours(turn.tenant.opening_hours)
     opening = context.opening
@@ -42,7 +42,7 @@ def closed_stretch(turn: ClaimedTurn, default_zone: str) -> ClosedStretch | None
     if (
         message is None
         or opens_at is None
-        or turn.session.chat == "group"  # it would tell everybody in the group
+        or turn.session.chat == "group"  # everybody in the group would read it
         or (told is not None and told > turn.now)
     ):
         return ClosedStretch(opens_at, None, bool(in_time))
@@ -50,7 +50,7 @@ def closed_stretch(turn: ClaimedTurn, default_zone: str) -> ClosedStretch | None
 
 
 def with_said(turn: ClaimedTurn, body: str, message_id: int | None) -> ClaimedTurn:
-    """Return the turn after the contact has been told: the reply is made knowing it."""
+    """Return the turn with the away message in its history, for the prompt of the reply."""
     said = TurnMessage(
         message_id=message_id or 0,
         wa_id=None,

@@ -1,6 +1,6 @@
-"""The facts at the time of a reply: the local time, whether it is open, who wrote and when.
+"""The facts at the time of a reply: local time, opening hours, who wrote and when.
 
-All of it follows from the turn as it was claimed, and from the state's clock.
+They are all derived from the claimed turn and the state's clock.
 """
 
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ _MONTHS = (
     "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
 _PEOPLE = ("owner", "operator", "client")
-_A_VISIT = timedelta(hours=12)  # a contact who wrote less long ago is still writing
+_A_VISIT = timedelta(hours=12)  # messages of a contact within this time belong together
 
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Humans of the business who spoke with the contact: who, and from when to when."""
+    """The humans of the business who spoke with the contact, and from when to when."""
 
     names: tuple[str, ...]
     since: datetime
@@ -34,9 +34,9 @@ class People:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Times are by the clock of the business. `opening` is None if no hours are known.
+    """The facts, with times in the business's time zone. `opening` is None if it has no hours.
 
-    `last_wrote_at` is when the contact last wrote before the current messages, if that is known.
+    `last_wrote_at` is when the contact last wrote before the current messages, if known.
     """
 
     now: datetime
@@ -50,7 +50,7 @@ class Context:
 
 
 def context_of(turn: ClaimedTurn, default_zone: str) -> Context:
-    """Return the context of a turn; `default_zone` is for a tenant without a readable one."""
+    """Return the context of a turn; `default_zone` is for tenants without a valid time zone."""
     zone = _zone(turn.tenant.timezone, default_zone)
     now = turn.now.astimezone(zone)
     hours = read_hours(turn.tenant.opening_hours)
@@ -81,7 +81,7 @@ def _last_wrote_at(history: Sequence[TurnMessage]) -> datetime | None:
 
 
 def _people(history: Sequence[TurnMessage], zone: ZoneInfo) -> People | None:
-    """Return the humans who spoke for the business after the AI spoke last before them."""
+    """Return the humans of the business who wrote since the last message of the AI before them."""
     spoke: list[TurnMessage] = []
     for message in reversed(history):
         if message.sender in _PEOPLE:
@@ -99,7 +99,7 @@ def _people(history: Sequence[TurnMessage], zone: ZoneInfo) -> People | None:
 
 
 def people_line(people: People) -> str:
-    """Return the line that says that a human spoke, and that what was agreed stands."""
+    """Return the line which says that a human spoke, and that what they agreed still holds."""
     who = " and ".join(people.names) or "Somebody of the business"
     at = spoken(people.since)
     if people.until.date() != people.since.date():
@@ -112,7 +112,7 @@ def people_line(people: People) -> str:
 
 
 def sentences(context: Context) -> str:
-    """Return what the LLM is told of it; a customer wrote nothing in it."""
+    """Return the text about the context for the LLM; it contains nothing from a customer."""
     told = [f"It is {spoken(context.now)} now, by the clock of the business ({context.zone.key})."]
     if context.opening is not None:
         told.append(_opening(context.opening, context.now))

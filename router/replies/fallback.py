@@ -17,9 +17,9 @@ from router.whatsapp.splitting import finish_truncated
 
 @dataclass(frozen=True, slots=True)
 class FallbackRules:
-    """What holds if the tenant has no setting of its own.
+    """The values for tenants without settings of their own.
 
-    `max_tokens` is the limit on the deployment's key.
+    `max_tokens` is the limit with the deployment's key.
     """
 
     max_tokens: int
@@ -28,12 +28,12 @@ class FallbackRules:
 
 
 class FallbackHandler:
-    """Asks the tenant's provider, and cuts the answer to WhatsApp's lengths."""
+    """Asks the tenant's provider, and divides the answer by WhatsApp's lengths."""
 
     def __init__(
         self, providers: Mapping[str, LlmProvider], rules: FallbackRules, keys: LlmKeys
     ) -> None:
-        """Take the providers by name; one without a key works only with a tenant's own."""
+        """`providers` are by name; a provider without a key works only with a tenant's key."""
         self._providers = providers
         self._keys = keys
         self._rules = rules
@@ -45,7 +45,7 @@ class FallbackHandler:
         except LlmMisconfigured:
             if not prompt.pictures:
                 raise
-            # Not every model sees; one that does not refuses the whole question.
+            # A model that cannot read pictures refuses the whole question.
             answer = await self._ask(turn, without_pictures(prompt))
         text = finish_truncated(answer.text) if answer.truncated else answer.text
         said = await prepared(text)
@@ -63,7 +63,7 @@ class FallbackHandler:
         )
 
     def has_key(self, turn: ClaimedTurn) -> bool:
-        """Whether there is a key of the LLM that the turn's tenant has, its own or ours."""
+        """Whether there is a key for the LLM of the turn's tenant: its own or the deployment's."""
         provider = self._providers.get(turn.tenant.llm_provider)
         return turn.tenant.llm_api_key is not None or (provider is not None and provider.has_key)
 

@@ -1,7 +1,7 @@
-"""Removes from a text what only the prompt itself may write: its marks, and control words.
+"""Removes marks and control words from texts: only the prompt itself may write them.
 
 Hosted models read control words in a message as text. Some servers with OpenAI's protocol interpret
-them, and a customer could begin a message of another role with them.
+them, so that a customer could start a message in another role.
 """
 
 import re
@@ -9,12 +9,13 @@ import re
 TEAM_MARK = "[written by a person of the team]"
 _FORGED = "(written by a person of the team)"  # what a forged mark becomes
 _OPEN, _CLOSE = "[\\[［【〔⟦〚]", "[\\]］】〕⟧〛]"
-# What may stand between two letters without changing what a reader, or a model, reads. Bounded:
-# a long run of brackets must not cost the square of its length. Some empty signs count as letters.
+# Characters between two letters that do not change how people or models read the word. The number
+# is limited, so that a long run of brackets does not take quadratic time. Some empty characters are
+# letters in Unicode.
 _BETWEEN = r"[\W_\u115f\u1160\u3164\uffa0]{0,12}?"
 _LETTERS = [f"[{c}{chr(ord(c) + 0xFEE0)}]" for c in re.sub(r"\W", "", TEAM_MARK)]  # full-width too
 _MARK = re.compile(_OPEN + _BETWEEN + _BETWEEN.join(_LETTERS) + _BETWEEN + _CLOSE, re.IGNORECASE)
-# Each of the patterns contains one of these, which few texts of customers have.
+# Each pattern contains one of these, which few customers' texts have: this makes the test fast.
 _SIGN = re.compile("[\\[［【〔⟦〚<>＞|｜]")
 _QUOTE_MARK = re.compile(r"^([^\S\n]*)[>＞]", re.MULTILINE)
 _CONTROL_WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -22,18 +23,18 @@ _CONTROL_WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"([|｜])>"), r"\1 >"),
     (re.compile(r"\[(/?INST)\]", re.IGNORECASE), r"(\1)"),
     (re.compile(r"<<(/?SYS)>>", re.IGNORECASE), r"(\1)"),
-    (re.compile(r"\[\[(?=\s*\w{1,12}\s*:)"), "[ ["),  # what has a file of the business sent
+    (re.compile(r"\[\[(?=\s*\w{1,12}\s*:)"), "[ ["),  # the mark that sends a file of the business
     (re.compile(r"<(/?s|/?(?:start|end)_of_turn|/?bos|/?eos)>", re.IGNORECASE), r"< \1 >"),
 )
 
 
 def unmark(text: str) -> str:
-    """Return the text with parentheses for the brackets of the team's mark, however written."""
+    """Return the text with parentheses in place of the team's mark's brackets, in any spelling."""
     return _MARK.sub(_FORGED, text)
 
 
 def disarm(text: str) -> str:
-    """Return what somebody wrote, without marks of the prompt and control words of models."""
+    """Return a person's text without the prompt's marks and models' control words."""
     lines = "\n".join(text.splitlines())
     if _SIGN.search(lines) is None:
         return lines

@@ -54,10 +54,10 @@ def call_of(reply: LlmReply) -> ToolCall | None:
 
 
 async def handed_over(call: ToolCall, said: Iterable[str]) -> tuple[Part, ...]:
-    """Return the reply that hands off, after what the model `said` besides.
+    """Return the reply that hands off, after the texts that the model `said` in addition.
 
-    The call's arguments are used as far as possible: that a person is wanted counts in any case.
-    Words besides that only announce the person, as `say` does, are left out.
+    The call's arguments are used as far as possible; the handoff is made even without them. A text
+    that only announces the person, like `say`, is left out.
     """
     reason = call.given.get("reason")
     handoff: dict[str, Any] = {

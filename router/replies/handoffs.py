@@ -21,18 +21,18 @@ _LONGEST = 500  # characters of what the customer wrote, as a summary
 
 
 def handoff_message(turn: ClaimedTurn) -> str:
-    """Return the tenant's words for it, or ours in the language that the contact writes."""
+    """Return the text of a turn's handoff: see `words_of_handoff`."""
     wrote = [each.body for each in turn.history if each.in_turn]
     return words_of_handoff(turn.tenant.handoff_message, turn.session.jids, wrote)
 
 
 def words_of_handoff(own: str | None, jids: Iterable[str], wrote: Iterable[str]) -> str:
-    """Return the tenant's own words, or ours in the language that the contact writes."""
+    """Return the tenant's own text for a handoff, or ours in the contact's language."""
     return HANDOFF_MESSAGE[language_of(jids, wrote)] if own is None else own
 
 
 def asked_for(turn: ClaimedTurn) -> tuple[Part, ...] | None:
-    """Return the reply to a customer who asks for a human, which needs no model."""
+    """Return the reply to a customer who asks for a human, or None; it needs no model."""
     wrote = [each.body for each in turn.history if each.in_turn and each.kind == "text"]
     if not asks_for_person(wrote, turn.tenant.handoff_words):
         return None
@@ -41,11 +41,11 @@ def asked_for(turn: ClaimedTurn) -> tuple[Part, ...] | None:
 
 
 def kept_promise(parts: tuple[Part, ...], turn: ClaimedTurn) -> tuple[Part, ...]:
-    """Return the reply so that it hands off if it promises a human and does not yet do so.
+    """Return the reply, with a handoff added if it promises a human without one.
 
-    It hands off with the text that promises, so that there is never one without the other; the
-    texts after it belong to it. If the promise is not in a text but in a caption, it hands off at
-    the end. So does a reply that only promises an answer later: nobody else would give it.
+    The handoff is made with the text that has the promise and the texts after it, so that neither
+    happens without the other. If the promise is in a caption, the handoff is at the end. A reply
+    that only promises an answer later gets a handoff, too, because only a human can give it.
     """
     hands_off = any("handoff" in part for part in parts if not isinstance(part, str))
     if hands_off or not turn.tenant.handoff_on_promise:
@@ -64,7 +64,7 @@ def kept_promise(parts: tuple[Part, ...], turn: ClaimedTurn) -> tuple[Part, ...]
 
 
 def with_words(parts: tuple[Part, ...], turn: ClaimedTurn) -> tuple[Part, ...]:
-    """Return the reply; a handoff without a text gets the words that there are."""
+    """Return the reply; a handoff without a text gets the default text."""
     if not parts or isinstance(parts[-1], str) or "handoff" not in parts[-1]:
         return parts
     return (*parts[:-1], {"text": handoff_message(turn), **parts[-1]})

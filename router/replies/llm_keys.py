@@ -1,4 +1,4 @@
-"""Which LLM serves a tenant, and its own key for it, opened where it is used."""
+"""Which LLM a tenant uses, and the tenant's own key for it, which is opened only here."""
 
 from pydantic import SecretStr
 
@@ -9,12 +9,12 @@ from router.tenants.sealing import CannotOpen, Vault, place_of_key
 
 
 def pays_itself(tenant: TurnTenant) -> bool:
-    """Whether its own key of the LLM provider serves it, not the deployment's."""
+    """Whether the tenant uses its own key of the LLM provider, not the deployment's."""
     return tenant.llm_api_key is not None and bool(tenant.llm_api_key.get_secret_value())
 
 
 def llm_of(tenant: TurnTenant) -> str:
-    """Return which LLM makes its replies: success of one says nothing of another model or key."""
+    """Return a name for the tenant's provider, model and key: each combination may fail alone."""
     whose = f"tenant {tenant.tenant_id}" if pays_itself(tenant) else "the deployment"
     return f"{tenant.llm_provider} {tenant.llm_model or 'default'} of {whose}"
 
@@ -26,20 +26,20 @@ def max_tokens_within(tenant: TurnTenant, most: int) -> int:
 
 
 class LlmKeys:
-    """The only code that opens such a key; from then on it is kept out of the logs."""
+    """The only code that opens tenants' LLM keys; an opened key is removed from all logs."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
 
     def of_turn(self, turn: ClaimedTurn) -> SecretStr | None:
-        """Return the key of the turn's tenant; None: the deployment's serves.
+        """Return the own key of the turn's tenant, or None if it uses the deployment's.
 
-        Raises LlmMisconfigured if it cannot be opened.
+        Raises LlmMisconfigured if the key cannot be opened.
         """
         return self.of_tenant(turn.tenant.tenant_id, turn.tenant.llm_api_key)
 
     def of_tenant(self, tenant_id: int, stored: SecretStr | None) -> SecretStr | None:
-        """Return a tenant's key from its stored form; otherwise like `of_turn`."""
+        """Return a tenant's key from its stored form; see `of_turn`."""
         if stored is None or not stored.get_secret_value():
             return None
         place = place_of_key("llm_api_key", tenant_id)

@@ -1,4 +1,4 @@
-"""What makes the reply to a turn, and what it returns."""
+"""The protocol of handlers that make replies, and their results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,14 +13,15 @@ Part: TypeAlias = str | Mapping[str, Any]
 """One message of a reply, as it is stored with its turn: a text, or a request to Evolution.
 
 A request is `{"path": …, "body": {…}}`, without the number. A part may also be a handoff:
-`{"handoff": {"reason": …, "summary": …}, "text": …}`. Its text is sent as the conversation is
-handed off (the next parts are the rest of that text); without a text it is the last part.
+`{"handoff": {"reason": …, "summary": …}, "text": …}`. Its text is sent in the same step in which
+the conversation is handed off; the next parts are the rest of that text. A handoff without a text
+is the last part.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What to say, in parts that WhatsApp accepts, its cost, and the execution in n8n."""
+    """A reply in parts that WhatsApp accepts, with its cost and n8n's execution, if any."""
 
     parts: tuple[Part, ...] = field(repr=False)
     handler: Literal["n8n", "fallback"]
@@ -33,13 +34,13 @@ class Reply:
 
     @property
     def said(self) -> str:
-        """Everything that the customer will read of it."""
+        """All texts of the reply that the customer will read."""
         texts = (part if isinstance(part, str) else _texts_in(part) for part in self.parts)
         return "\n\n".join(text for text in texts if text)
 
     @property
     def cost(self) -> Cost:
-        """Who made it, with which model, and the tokens that it took."""
+        """The handler, the model, and the tokens of the reply."""
         return {
             "provider": self.provider,
             "model": self.model,
@@ -49,7 +50,7 @@ class Reply:
 
 
 class HandedOver:
-    """A flow in n8n has the turn: it sends and closes it by itself, or its lease ends."""
+    """A flow in n8n has the turn: it sends and closes the turn by itself, or the lease ends."""
 
 
 def _texts_in(part: Mapping[str, Any]) -> str:
@@ -58,24 +59,24 @@ def _texts_in(part: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Nothing is to be said, on purpose: `why`, and what it cost."""
+    """There is deliberately no reply: `why`, and what that cost."""
 
     why: str
     cost: Cost
 
 
 class ReplyMaker(Protocol):
-    """Makes the reply to a turn; raises LlmError when it cannot."""
+    """Makes the reply to a turn."""
 
     async def make(self, turn: ClaimedTurn, prompt: Prompt) -> Reply | Silence | HandedOver:
-        """Return the reply, nothing of which has been sent, or say who else sends it.
+        """Return the reply, which is not sent yet, or HandedOver. Raises LlmError.
 
         `prompt` is built from the turn, once for all handlers.
         """
 
 
 class StandIn(ReplyMaker, Protocol):
-    """Makes the replies when another handler cannot, if it has what it needs."""
+    """Makes the replies if another handler cannot."""
 
     def has_key(self, turn: ClaimedTurn) -> bool:
-        """Whether there is a key of the LLM that the turn's tenant has."""
+        """Whether there is a key for the LLM of the turn's tenant."""

@@ -1,4 +1,4 @@
-"""Restricts a played LLM to the one tenant that it is played for."""
+"""Restricts the demo's simulated LLM to the demo business."""
 
 from router.llm.errors import LlmAway
 from router.llm.provider import Prompt
@@ -7,9 +7,9 @@ from router.state.calls.claimed_turn import ClaimedTurn
 
 
 class OnlyFor:
-    """Makes replies for one tenant; others wait, so that no real customer gets a played reply.
+    """Makes replies for one tenant; others wait, so that no real customer gets a simulated reply.
 
-    They wait only seconds: the demo notices the other tenant, and restarts the router without the
+    They wait only seconds: the demo notices another tenant, and restarts the router without the
     demo.
     """
 
@@ -18,7 +18,7 @@ class OnlyFor:
         self._tenant_id = tenant_id
 
     async def make(self, turn: ClaimedTurn, prompt: Prompt) -> Reply | Silence | HandedOver:
-        """Return the reply. Raises LlmError; LlmAway for any other tenant."""
+        """Return the reply. Raises LlmError, and LlmAway for any other tenant."""
         if turn.tenant.tenant_id != self._tenant_id:
             raise LlmAway("the LLM of the demo answers for nobody else", is_free=True)
         return await self._maker.make(turn, prompt)

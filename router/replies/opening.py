@@ -1,4 +1,4 @@
-"""Makes the providers, and the handler that uses them, from the configuration."""
+"""Makes the LLM providers, and the handler that uses them, from the configuration."""
 
 from router.configuration.settings import Settings
 from router.llm.anthropic import AnthropicProvider
@@ -28,7 +28,7 @@ def open_providers(settings: Settings) -> dict[str, LlmProvider]:
 
 
 def make_fallback(settings: Settings, providers: dict[str, LlmProvider]) -> FallbackHandler:
-    """Return what makes replies without n8n."""
+    """Return the handler that makes replies without n8n."""
     rules = FallbackRules(
         max_tokens=settings.llm_max_tokens,
         second_provider=settings.llm_fallback_provider,

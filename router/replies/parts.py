@@ -1,4 +1,4 @@
-"""From a model's text to what WhatsApp accepts, for every handler."""
+"""Converts a model's text into parts that WhatsApp accepts, for every handler."""
 
 import asyncio
 
@@ -9,19 +9,19 @@ from router.whatsapp.clean import clean
 from router.whatsapp.markdown import to_whatsapp
 from router.whatsapp.splitting import split_reply
 
-_LONG = 5000  # characters that are processed at once; longer ones beside the event loop
-_LONGEST = 1_000_000  # no deployment may say more: the guard refuses it
+_LONG = 5000  # characters; a longer text is processed in a thread
+_LONGEST = 1_000_000  # characters; the guard refuses longer replies in every deployment
 
 
 async def prepared(text: str) -> tuple[str, ...]:
-    """Return what `parts_of` returns, without blocking other work."""
+    """Return the result of `parts_of`, without blocking other work."""
     return parts_of(text) if len(text) < _LONG else await asyncio.to_thread(parts_of, text)
 
 
 def parts_of(text: str) -> tuple[str, ...]:
-    """Return the parts in which a reply is sent: without reasoning, marks, Markdown.
+    """Return the parts in which a reply is sent, without reasoning, marks and Markdown.
 
-    No text, or no visible one: no parts.
+    A text without visible characters has no parts.
     """
     if len(text) > _LONGEST:
         return (clean(text),)

@@ -1,4 +1,4 @@
-"""The pictures for a turn's prompt: what the contact sent, re-encoded and small."""
+"""Adds to a turn's prompt the pictures that the contact sent, re-encoded and small."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from router.state.calls.media_jobs import PicturesRead, ReadPictures, read_pictu
 from router.state.calls.model import Refusal
 from router.state.database import Database
 
-MOST = 8  # in a prompt; each costs as much as a thousand words
+MOST = 8  # in a prompt; each costs as many tokens as a thousand words
 _LABELS = {
     "image": "[image]",
     "sticker": "[sticker]",
@@ -26,7 +26,7 @@ async def with_pictures(database: Database, turn: ClaimedTurn, prompt: Prompt) -
 
 
 def showing(prompt: Prompt, found: PicturesRead) -> Prompt:
-    """Return the prompt with these pictures; those left out are named."""
+    """Return the prompt with these pictures; it says how many were left out."""
     if found.left_out:
         told = "one more picture was" if found.left_out == 1 else f"{found.left_out} more were"
         prompt = _adding(prompt, f"[{told} sent, and not looked at]")
@@ -35,7 +35,7 @@ def showing(prompt: Prompt, found: PicturesRead) -> Prompt:
 
 
 def without_pictures(prompt: Prompt) -> Prompt:
-    """Return the prompt for a model that does not see."""
+    """Return the prompt for a model that cannot read pictures."""
     return replace(_adding(prompt, "[the pictures could not be looked at]"), pictures=())
 
 

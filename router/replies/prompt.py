@@ -1,8 +1,8 @@
-"""Builds what the LLM is told: the tenant's instructions, and the conversation so far.
+"""Builds the prompt for the LLM: the tenant's instructions, and the conversation so far.
 
-What a customer writes stays in messages of the user. The team's mark means something only in
-messages of the assistant, which never contain a customer's text; that nobody can write the mark by
-hand either is a second lock.
+A customer's text appears only in messages of the user. The team's mark has a meaning only in
+messages of the assistant, which never contain a customer's text. In addition, the mark is removed
+from all texts of people.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from router.replies.forgeries import TEAM_MARK, disarm, unmark
 from router.replies.understood import bare, said_of, unbracketed
 from router.state.calls.claimed_turn import ClaimedTurn, OwnFile, TurnMessage
 
-_BLANK = "[empty message]"  # providers refuse a message of nothing but space
+_BLANK = "[empty message]"  # providers refuse a message of only white space
 _CUT_NOTE = "[the beginning of this message is left out]"
 _OPENING = "[the conversation began before this]"
 _LONGEST_QUOTE = 500  # characters
@@ -40,12 +40,12 @@ _NOTED = "What the business's people noted of this customer, who must never be t
 _FACTS = "Facts about the business, which you may quote word for word:"
 _FILES = """Files of the business that you may send where they help: write [[image:NAME]] on a \
 line of its own, with the name of one of these."""
-_ROOM_OF_A_DAY = 64  # characters, at most, of the line before what was written on another day
+_ROOM_OF_A_DAY = 64  # maximum characters of the line that names another day
 
 
 @dataclass(frozen=True, slots=True)
 class PromptRules:
-    """What holds if the tenant has no prompt or time zone of its own; the budget in tokens."""
+    """The prompt and time zone for tenants without their own, and the budget in tokens."""
 
     system_prompt: str
     token_budget: int
@@ -56,7 +56,7 @@ class PromptRules:
 class HistoryMessage:
     """One message of the conversation, as the prompt needs it.
 
-    `author_name` is only for groups, where several people write: it is put before the text.
+    `author_name` is only set in groups, where several people write; it comes before the text.
     """
 
     from_me: bool
@@ -79,9 +79,9 @@ def build_prompt(
 ) -> Prompt:
     """Return the prompt for a reply to the end of `history` (oldest first).
 
-    The newest messages that fit the budget (estimated, in tokens, of the messages alone) are kept;
-    the last one always, without its beginning if necessary. It begins and ends with the user, and
-    the roles alternate. With a `context` it says on which day each message was written.
+    The newest messages that fit the budget (an estimate of the messages' tokens) are kept. The last
+    message is always kept, if necessary without its beginning. The prompt begins and ends with the
+    user, and the roles alternate. With a `context` it says on which day each message was written.
     """
     kept = _newest(history, int(token_budget * _CHARACTERS_PER_TOKEN), context)
     days = [""] * len(kept) if context is None else list(_days(kept, context))
@@ -105,7 +105,7 @@ def build_prompt(
 
 
 def name_line(context: Context | None) -> str | None:
-    """Return the line that begins the first message, if a name is known."""
+    """Return the line that is put before the first message, if a name is known."""
     if context is None or not context.contact_name or not context.contact_name.strip():
         return None
     return f"[the customer's name on WhatsApp: {_name(context.contact_name)}]"
@@ -114,7 +114,7 @@ def name_line(context: Context | None) -> str | None:
 def _system(
     system_prompt: str, facts: str | None, notes: Sequence[str], files: Sequence[OwnFile]
 ) -> str:
-    """Assemble the part that does not change with each message."""
+    """Return the system prompt: the part that does not change with each message."""
     told = system_prompt.strip()
     if facts and facts.strip():
         told = f"{told}\n\n{_FACTS}\n{facts.strip()}"
@@ -129,18 +129,18 @@ def _files_told(files: Sequence[OwnFile]) -> str:
 
 
 def without_files(system: str, files: Sequence[OwnFile]) -> str:
-    """Return a system prompt without its part about files, for flows that send themselves.
+    """Return a system prompt without its part about files, for flows that send by themselves.
 
-    The router interprets the marks only in what it sends: a flow would send them as plain text.
+    The router interprets the marks only in its own sends; a flow would send them as plain text.
     """
     return system.replace(told, "") if (told := _files_told(files)) else system
 
 
 def _days(history: Sequence[HistoryMessage], context: Context) -> Iterator[str]:
-    """Yield the line before each message that says when it was written, or an empty text.
+    """Yield for each message the line that names its day, or an empty text.
 
-    It comes before a customer's message that is the first shown of its day, and before the first of
-    all, unless that is today. Never in the business's own messages, or the LLM would copy it.
+    The line comes before a customer's first shown message of a day, and before the first message of
+    all, unless that is today. It never comes in the business's own messages: the LLM would copy it.
     """
     today = context.now.date()
     shown: date | None = None
@@ -194,20 +194,20 @@ def _render(message: HistoryMessage) -> str:
 
 
 def _name(name: str) -> str:
-    """Return a name that somebody chose for themselves, in one line and without brackets."""
+    """Return a name that a person chose, in one line and without brackets."""
     return bare(" ".join(disarm(name).split())[:60])
 
 
 def _joined(role: str, texts: Sequence[str]) -> str:
     text = "\n".join(texts)
-    return unmark(text) if role == "user" else text  # two messages may make one mark
+    return unmark(text) if role == "user" else text  # two joined messages may form a mark
 
 
 def transcript_of(messages: Sequence[PromptMessage]) -> str:
-    """Return the messages as one text, for models that take no other.
+    """Return the messages as one text, for models that accept only a text.
 
-    Each begins with its role at the start of a line, and its further lines are indented, so that
-    nothing in one message can look like the beginning of another.
+    Each message begins with its role at the start of a line, and its other lines are indented, so
+    that no text in a message can look like the beginning of another one.
     """
     return "\n\n".join(f"{message.role}: {_indented(message.text)}" for message in messages)
 
@@ -241,7 +241,7 @@ def _as_history(
         sender=message.sender,
         text=said_of(message),
         sent_at=message.sent_at,
-        # A phone can quote what was never said: our own record counts more.
+        # A phone can forge the text of a quote, so our own record is preferred.
         quoted_text=known.get(quoted.get("wa_id") or "", claimed and unbracketed(claimed)),
         author_name=message.author_name if in_group else None,
     )

@@ -1,4 +1,4 @@
-"""Which message a reply quotes, as a person would when it is unclear what they answer."""
+"""Chooses the message that a reply quotes, as a person would if the reference is unclear."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -6,15 +6,16 @@ from datetime import timedelta
 from router.state.calls.claimed_turn import ClaimedTurn, TurnMessage
 
 _OLD = timedelta(minutes=10)
-_DELETED = "[deleted message]"  # the history's word for it
+_DELETED = "[deleted message]"  # the history's text for a deleted message
 _NO_MESSAGES = frozenset({"reaction", "poll_vote"})
 
 
 def quoted_in(turn: ClaimedTurn) -> str | None:
-    """Return the id of the message that the reply quotes; None: it is clear what it answers.
+    """Return the id of the message that the reply quotes, or None if the reference is clear.
 
-    Quoted is one of several that are answered together (the last question, or the last of them),
-    one that is old or stands above a message of ours, and in a group always. Never a deleted one.
+    If several messages are answered together, the last question is quoted, or the last message. A
+    message is also quoted if it is old, if a message of ours follows it, and always in a group. A
+    deleted message is never quoted.
     """
     asked = [m for m in turn.history if m.in_turn and m.kind not in _NO_MESSAGES]
     there = [m for m in asked if m.wa_id and m.body != _DELETED]

@@ -1,4 +1,4 @@
-"""The texts in a request to Evolution API that a person will read, and their hidden thoughts."""
+"""Finds the texts in a request to Evolution API that a person will read."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 from router.llm.reasoning import without_reasoning
 from router.whatsapp.clean import clean
 
-# Only at the top of a body, what is not text: which message it is about, and the bytes of a media.
-# Inside listed objects (rows, buttons, people) everything counts.
+# Fields at the top level of a body that people do not read: the message that it is about, and the
+# bytes of media. Inside lists of objects (rows, buttons, people) every text counts.
 _UNREAD = frozenset(
     {
         "audio",
@@ -24,13 +24,13 @@ _UNREAD = frozenset(
 
 
 def texts_of(body: Mapping[str, object]) -> str:
-    """Return every text of the request, a line each: captions, titles, buttons, file names."""
+    """Return all texts of the request, one per line: captions, titles, buttons, file names."""
     said = [value for name, value in body.items() if name not in _UNREAD]
     return "\n".join(clean(text) for text in _walk(said))
 
 
 def thought_out(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the request without a model's thoughts, in all of its texts."""
+    """Return the request with a model's thoughts removed from all texts."""
     return {
         name: value if name in _UNREAD else _without_reasoning(value)
         for name, value in body.items()
@@ -51,7 +51,7 @@ def _without_reasoning(value: Any) -> Any:
 
 def _walk(body: object) -> Iterator[str]:
     waiting = [body]
-    while waiting:  # no recursion: a body may be nested as deep as its sender likes
+    while waiting:  # no recursion, because a body may be nested to any depth
         match waiting.pop():
             case str(text) if text.strip():
                 yield text

@@ -1,6 +1,6 @@
-"""Whether a customer only says thanks, in Portuguese, Spanish or English: pure.
+"""Recognises a message that only says thanks, in Portuguese, Spanish or English. Pure.
 
-Anything else in the message (a question, a number, a no) means that it is answered in words.
+A message with anything else in it (a question, a number, a no) is answered in words.
 """
 
 import re
@@ -32,7 +32,7 @@ _WORD = re.compile(r"\w+")
 
 
 def is_bare_thanks(text: str) -> bool:
-    """Whether the text says thanks, and nothing that needs an answer."""
+    """Whether the text only says thanks."""
     letters = unicodedata.normalize("NFD", text.lower())
     plain = "".join(char for char in letters if not unicodedata.combining(char))
     words = _WORD.findall(plain)
@@ -50,16 +50,15 @@ def _asks(message: TurnMessage) -> bool:
 
 
 def thanked_with(turn: ClaimedTurn) -> str | None:
-    """Return the id of the thanks that a reaction answers; None: answer in words.
+    """Return the id of the thank-you to react to, or None to answer in words.
 
-    It must thank for a reply of ours that asked nothing: after a question, a thanks may be the
-    answer.
+    It must follow a reply of ours without a question: after a question, "thanks" may be the answer.
     """
     if turn.session.chat == "group":
         return None
     asked = [message for message in turn.history if message.in_turn]
     before = [message for message in turn.history if not message.in_turn]
-    # A reply may be in several messages, and the question in any of them.
+    # A reply may have several messages, and the question may be in any of them.
     thanked_for = list(takewhile(lambda message: message.from_me, reversed(before)))
     if not asked or not thanked_for or any(map(_asks, thanked_for)):
         return None

@@ -1,9 +1,9 @@
-"""How the AI reads what a customer sent: brackets are ours, quotes contain the customer's words.
+"""How the AI reads a customer's message: brackets are ours, quotes contain the customer's words.
 
-Typed text, a caption, a file's name, a place, words in a media: all of it is the customer's, and
-none of their brackets is left in it. So it cannot look like anything else, such as our description
-of a picture. What our own description is, is decided by how the readers of `router.whatsapp` make
-it, not by how it looks: a customer can write the same.
+Typed text, a caption, a file's name, a place, words in media: all of these are the customer's, and
+their brackets are replaced. So they cannot look like our own notes, such as a description of a
+picture. What is our description is decided by how the readers of `router.whatsapp` make it, not by
+its look, because a customer can write the same.
 """
 
 import re
@@ -13,17 +13,17 @@ from router.state.calls.claimed_turn import TurnMessage
 from router.whatsapp.lengths import MARK
 from router.whatsapp.reading import AD_NOTE
 
-_DELETED = "[deleted message]"  # the history's word for it
+_DELETED = "[deleted message]"  # the history's text for a deleted message
 _BRACKETS = {
     **dict.fromkeys("[\uff3b\u3010\u3014\u301a\u27e6", "("),
     **dict.fromkeys("]\uff3d\u3011\u3015\u301b\u27e7", ")"),
-}  # and what looks like them
+}  # and characters that look like them
 _WITHOUT_BRACKETS = str.maketrans(_BRACKETS)
 _WITHOUT_SIGNS = str.maketrans(_BRACKETS | dict.fromkeys('"\u201c\u201d\u201e\u201f\uff02', "'"))
 _SOUND = ("ptt", "audio")
 _SEEN = ("image", "video", "sticker", "document")
 _TYPED = ("text", "button_reply", "list_reply", "interactive_reply")
-_CHOSEN = ("[chose: ", "[form filled in: ")  # where nothing was shown that could be typed
+_CHOSEN = ("[chose: ", "[form filled in: ")  # choices without a visible text
 _LASTING = r"(?:, \d+ seconds?)?(?:, too large)?"
 _BEGUN = re.compile(
     rf"\[(?:(?:image|sticker|document|GIF|video note|video|voice message|audio){_LASTING})"
@@ -32,7 +32,7 @@ _NOTHING_OF_THEIRS = re.compile(rf'{_BEGUN.pattern}(?: "[^]["]*")?(?:: "[^]["]*"
 
 
 def said_of(message: TurnMessage) -> str:
-    """Return a message's text, with its media in words, or with the note that there are none."""
+    """Return a message's text, with its media in words, or a note that there are no words."""
     if message.kind in _SOUND or message.kind in _SEEN:
         return _DELETED if message.body == _DELETED else "\n".join(_sent(message))
     if message.from_me or message.body == _DELETED:
@@ -43,12 +43,12 @@ def said_of(message: TurnMessage) -> str:
 
 
 def bare(words: str) -> str:
-    """Return a customer's words without a bracket or a quote that could end what encloses them."""
+    """Return a customer's words without brackets and quotes that could end the enclosing ones."""
     return words.translate(_WITHOUT_SIGNS)
 
 
 def unbracketed(words: str) -> str:
-    """Return a customer's words with parentheses for brackets, which are ours."""
+    """Return a customer's words with parentheses in place of brackets."""
     return words.translate(_WITHOUT_BRACKETS)
 
 
@@ -66,7 +66,7 @@ def _sent(message: TurnMessage) -> Iterator[str]:
 
 
 def _without_ad(body: str) -> tuple[str, str]:
-    """Return a message's text, and its last line if that notes the ad that it came from."""
+    """Return a message's text, and separately its last line if that is our note about an ad."""
     note = AD_NOTE.search(body)
     if note is None:
         return body, ""
@@ -75,7 +75,7 @@ def _without_ad(body: str) -> tuple[str, str]:
 
 
 def _around(told: str) -> str:
-    """Return the content of our brackets, without brackets in it."""
+    """Return our bracketed text, with inner brackets replaced."""
     if told.startswith("[") and told.endswith("]"):
         return f"[{unbracketed(told[1:-1])}]"
     return unbracketed(told)
@@ -96,10 +96,10 @@ def _heard(message: TurnMessage) -> str:
 
 
 def _seen(message: TurnMessage) -> str:
-    """Return our bracket with the customer's words in quotes: a file's name, and a caption."""
+    """Return our bracketed text with the customer's file name and caption in quotes."""
     body = message.body
     begun = _BEGUN.match(body)
-    if begun is None:  # an edited caption comes unchanged
+    if begun is None:  # an edited caption comes without our brackets
         return f'[{message.kind}: "{bare(body)}"]'
     media = message.media or {}
     name, caption = media.get("file_name") or "", media.get("caption") or ""
@@ -120,7 +120,7 @@ def _seen(message: TurnMessage) -> str:
 
 
 def _was_cut_from(whole: str, body: str) -> bool:
-    """Whether the body is what the reader made, where that was too long."""
+    """Whether the body is the reader's text, which was cut because it was too long."""
     return body.endswith(MARK) and whole.startswith(body.removesuffix(MARK))
 
 

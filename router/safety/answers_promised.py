@@ -1,7 +1,7 @@
-"""Whether a reply ends with "I will check and get back to you", in three languages (pure).
+"""Recognises replies that end with "I will check and get back to you", in three languages. Pure.
 
-Nobody checks, and nobody comes back: the AI speaks only when the customer does. It counts if the
-reply has no other answer and asks for nothing: then the customer waits.
+Such a promise is empty: the AI speaks only when the customer does, so nobody comes back. It counts
+if the reply has no other answer and asks for nothing: then the customer waits in vain.
 """
 
 import re
@@ -9,7 +9,7 @@ import re
 from router.safety.promise_shapes import Promises, any_of, one
 from router.safety.promises import CLAUSE_ENDS, SENTENCE, TAG, plain
 
-_LONG = 5_000  # characters that are searched: a longer reply has answered something
+_LONG = 5_000  # characters that are searched; a longer reply has certainly answered something
 _END = r"\s*(?:$|[.!)]|,?\s*(?:ok|ta|viu|por favor|please)\b)"
 _PT_SOON = one(rf"""
     (?=(?: (?:em (?:breve|instantes|seguida|alguns \w+|poucos \w+|um \w+)|brevemente|logo|ja|ja ja
@@ -100,7 +100,7 @@ _ASKS = re.compile(
     r"|(?:envia|manda|di|dime|digame|escribe|pasa)me\b|dime\b|digame\b"
     r"|please (?:send|tell|share|give)|(?:send|tell|give) me|share your|i(?:'ll)? need your)"
 )
-# What may follow it, and still the customer waits.
+# Courtesies that may follow the promise: the customer still waits.
 _COURTESY = re.compile(
     r"\b(?:obrigad[oa]|agradec\w+|aguard\w+|momento|minut\w+|instante\w*|pacienci?a|patience"
     r"|enquanto isso|mais alguma|algo mais|mais algo|outra (?:duvida|coisa)|desculp\w+|lamento"
@@ -113,7 +113,7 @@ _LETTER = re.compile(r"[a-z0-9]")
 
 
 def promises_answer(text: str) -> bool:
-    """Whether a reply only says that its sender finds out and comes back with an answer."""
+    """Whether a reply only promises to find something out and to come back with an answer."""
     if len(text) > _LONG:
         return False
     sentences = SENTENCE.findall(plain(text))

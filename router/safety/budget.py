@@ -7,9 +7,9 @@ from router.state.calls.model import Held
 from router.state.calls.safety import BudgetRefused, ReserveBudget, reserve_budget
 from router.state.database import Database
 
-_FRAME = 64  # tokens that a provider puts around a prompt,
-_PICTURE = 2000  # of 1024 x 1024 pixels; providers report 800 to 1600
-_FRAME_OF_MESSAGE = 16  # and around each of its messages
+_FRAME = 64  # tokens that a provider adds to a prompt
+_PICTURE = 2000  # tokens of 1024 x 1024 pixels; providers report 800 to 1600
+_FRAME_OF_MESSAGE = 16  # tokens that it adds to each message
 
 
 def worst_case_tokens(prompt: Prompt, max_tokens: int) -> int:
@@ -23,7 +23,7 @@ def worst_case_tokens(prompt: Prompt, max_tokens: int) -> int:
 
 
 class Budget:
-    """The way to the state's budgets; `limits` are the deployment's, named like a tenant's own."""
+    """Reserves from the state's budgets; `limits` are the deployment's, named like a tenant's."""
 
     def __init__(self, database: Database, limits: Mapping[str, int]) -> None:
         self._database = database
@@ -32,7 +32,7 @@ class Budget:
     async def reserve(self, held: Held, tokens: int) -> str | None:
         """Reserve this many tokens for a turn's reply.
 
-        Returns None if the reply may be made, or why not: 'budget' if that is used up.
+        Returns None if the reply may be made, otherwise the reason: 'budget' if it is used up.
         """
         asked = ReserveBudget(**held, tokens=tokens, policy=self._limits)
         answer = await reserve_budget(self._database, asked)

@@ -19,17 +19,17 @@ from router.state.calls.safety import RefuseReply, refuse_reply
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
-_LONG = 20_000  # characters of reply and prompt that are judged at once, if there are no patterns
-_PATIENCE = 30.0  # seconds that a reply waits for its tenant's others to be judged
+_LONG = 20_000  # characters of reply and prompt; less, without patterns, needs no thread
+_PATIENCE = 30.0  # seconds that a reply waits while others of its tenant are judged
 _THREADS = ThreadPoolExecutor(2, "a reply's judgement")
 
 
 async def _nothing_more() -> None:
-    """The default: the caller still wants a judgement, and the fence comes afterwards."""
+    """The default: nothing is checked, because the caller passes the fence afterwards."""
 
 
 class ReplyRefused(Exception):
-    """Nothing was sent. `reason`: 'reply_refused', or why the attempt may no longer act."""
+    """The reply was not sent. `reason`: 'reply_refused', or why the attempt may no longer act."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -38,7 +38,7 @@ class ReplyRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """For whom something is said, and by which attempt (`held`)."""
+    """For which tenant and session something is said, and by which attempt (`held`)."""
 
     held: Held
     tenant_id: int
@@ -49,9 +49,9 @@ class Speaker:
     facts: str | None = None
     people_noted: tuple[str, ...] = ()
     contact_wrote: str = field(default="", repr=False)
-    """What the turn answers, if people have notes of it."""
+    """What the turn answers, if there are notes about the contact."""
     handoff_message: str | None = None
-    """What the customer is told if this becomes a handoff; None: nothing."""
+    """What the customer is told if the refusal becomes a handoff; None: nothing."""
 
 
 class ReplyGuard:
@@ -81,7 +81,7 @@ class ReplyGuard:
     ) -> None:
         """Return if the text may be sent after what was already `said`. Raises ReplyRefused.
 
-        In that case the turn has been closed or given its fallback message, and `cost` counted.
+        After ReplyRefused the turn is closed, or its fallback message stored; `cost` is counted.
         """
         objection = await self._judge(speaker, said, text) or await self._moderate(speaker, text)
         if objection is not None:
@@ -90,14 +90,14 @@ class ReplyGuard:
     async def check_again(self, speaker: Speaker, text: str, *, said: str) -> None:
         """Return if a checked text may still be sent, now that more was `said`.
 
-        Raises ReplyRefused. The moderation's opinion of the text itself has not changed.
+        Raises ReplyRefused. The moderation service is not asked again about the same text.
         """
         objection = await self._judge(speaker, said, text)
         if objection is not None:
             raise ReplyRefused(await self._refuse(speaker, objection, Cost()))
 
     async def declined(self, speaker: Speaker, why: str) -> None:
-        """Note that the model declines to answer, like a reply that may not be sent.
+        """Handle the model's refusal to answer like a reply that may not be sent.
 
         Raises ReplyRefused.
         """
@@ -105,9 +105,10 @@ class ReplyGuard:
         raise ReplyRefused(await self._refuse(speaker, objection, Cost()))
 
     async def _judge(self, speaker: Speaker, said: str, text: str) -> Objection | None:
-        """Judge all of it together, beside the event loop if that may take long.
+        """Judge `said` and `text` together, in a thread if that may take long.
 
-        A tenant's replies are then judged one at a time; one that gets no turn may not be sent.
+        In threads, a tenant's replies are judged one at a time. A reply that waits too long for
+        that is refused.
         """
         whole = "\n\n".join(each for each in (said, text) if each)
         question = (

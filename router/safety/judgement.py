@@ -1,4 +1,4 @@
-"""Whether a reply may be sent, as far as can be decided without asking a service: pure."""
+"""Decides whether a reply may be sent, as far as that is possible without a service. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ Rule = Literal[
     "prompt_leak",
     "moderation",
     "moderation_away",
-    "model_refused",  # there is no reply: the model declines to answer
+    "model_refused",  # the model declined to answer: there is no reply
 ]
-_LEAKED_NOTES = 80  # characters of our own rules, which no business has a reason to quote
-_LEAKED_OF_PEOPLE = 40  # of people's notes about a customer, which never go to the customer
+_LEAKED_NOTES = 80  # characters of our own rules; no reply has a reason to quote them
+_LEAKED_OF_PEOPLE = 40  # characters of people's notes about a customer: they are not for customers
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,9 @@ def judge_reply(
 ) -> Objection | None:
     """Return the objection to the whole of a reply, or None.
 
-    An unusable pattern counts as a match: a rule is never skipped. `facts` may be quoted, even if
-    the prompt or a note contains the same; so may what the contact wrote, if a note contains it.
+    An unusable pattern counts as a match, so that no rule is ever skipped. `facts` may be quoted,
+    even if the prompt or a note contains the same text. So may the contact's own words, even if a
+    note contains them.
     """
     longest = longest_reply(rules.max_characters, defaults)
     if len(text) > longest:
@@ -61,7 +62,7 @@ def judge_reply(
     ):
         return Objection("prompt_leak", "a long piece of the system prompt, word for word")
     known = f"{facts or ''}\n{contact_wrote}"
-    # Only for the few notes that the reply quotes at all, the known text is read.
+    # The known text is only read for the few notes that the reply quotes.
     said = (note for note in people_noted if leaks(note, text, _LEAKED_OF_PEOPLE))
     if any(leaks(note, text, _LEAKED_OF_PEOPLE, known) for note in said):
         return Objection("prompt_leak", "a long piece of an internal note, word for word")

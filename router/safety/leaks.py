@@ -1,7 +1,7 @@
-"""Whether a reply reveals its instructions: a long piece of them, word for word.
+"""Recognises a reply that reveals its instructions: a long piece of them, word for word.
 
-It is also recognised in pieces, for example in the rows of several lists. A translated,
-paraphrased, encoded or more finely cut text is not.
+The piece is also recognised if it is divided, for example into the rows of several lists. It is not
+recognised if it is translated, paraphrased, encoded or divided more finely.
 """
 
 import functools
@@ -11,19 +11,20 @@ from collections.abc import Iterator, Sequence
 from router.safety.normal import normal
 from router.safety.unseen import without_unseen
 
-_SHORTEST = 40  # a secret shorter than this, folded, contains nothing worth hiding
-_PIECE = 16  # characters, folded, searched in one piece: fewer may be anybody's words
+_SHORTEST = 40  # characters, folded; a shorter secret contains nothing worth hiding
+_PIECE = 16  # characters, folded, that must match in a row; fewer may be a coincidence
 _LONGEST = 200_000  # characters of a secret that are searched for
-_KEPT = 20_000  # characters of a secret that is kept folded for its tenant's next reply
+_KEPT = 20_000  # a secret of at most so many characters is cached in its folded form
 
 
 def leaks(secret: str, text: str, least: int, free: str = "") -> bool:
     """Whether `text` contains `least` consecutive characters of `secret`, or all of it.
 
-    They may be in pieces in the text, with anything between them. Case, punctuation, marks, spaces
-    and invisible characters are ignored, and not counted. `least` of 0: never. What is in `free` as
-    well may be said: it is not counted either, but does not interrupt a longer piece of the secret.
-    Takes time linear in the three texts, whatever they are.
+    In the text they may be divided into pieces, with anything between them. Case, punctuation,
+    marks, spaces and invisible characters are ignored, and not counted. With `least` of 0 the
+    result is always False. What also occurs in `free` may be said: it is not counted, but does not
+    interrupt a longer piece of the secret. The time is always linear in the length of the three
+    texts.
     """
     if not least:
         return False
@@ -41,7 +42,7 @@ def leaks(secret: str, text: str, least: int, free: str = "") -> bool:
     if untold[-1] < _SHORTEST or len(text) < least:
         return False
     said = frozenset(_pieces(text, size))
-    begin = end = 0  # of the secret's characters that were said, without a gap
+    begin = end = 0  # the current run of the secret's characters that were said without a gap
     for at, piece in enumerate(_pieces(secret, size)):
         if piece not in said:
             continue
@@ -52,12 +53,12 @@ def leaks(secret: str, text: str, least: int, free: str = "") -> bool:
 
 
 def _untold(secret: str, told: frozenset[str], size: int) -> Sequence[int]:
-    """Return how many of a secret's first characters are untold, for each number of them."""
+    """For each n, return how many of the secret's first n characters do not occur in the text."""
     if not told:
         return range(len(secret) + 1)
     untold, told_to = [0], 0
     for at in range(len(secret)):
-        if secret[at : at + size] in told:  # the last ones are shorter than any piece
+        if secret[at : at + size] in told:  # near the end it is too short to be found
             told_to = at + size
         untold.append(untold[-1] + (at >= told_to))
     return untold
@@ -74,10 +75,10 @@ def _folded_secret(text: str) -> str:
 
 @functools.lru_cache(128)
 def _kept(text: str) -> str:
-    """Return a prompt folded; folding takes longer than the search, and prompts seldom change."""
+    """Return a prompt folded, from a cache: folding takes longer than the search."""
     return _folded(text)
 
 
 def _folded(text: str) -> str:
     plain = normal(without_unseen(text)).casefold()
-    return re.sub(r"[\W_]+", "", plain)  # no spaces either: a word may be cut in two messages
+    return re.sub(r"[\W_]+", "", plain)  # without spaces: messages may divide a word

@@ -1,7 +1,7 @@
 """Asks a moderation service whether a text may be sent.
 
 The service gets `{"input": text, "tenant_id", "instance_name", "session_id", "turn_id"}` and
-answers `{"allowed": true}`, or `{"allowed": false, "reason": "…"}`. OpenAI's form of an answer,
+answers `{"allowed": true}`, or `{"allowed": false, "reason": "…"}`. An answer in OpenAI's format,
 `{"results": [{"flagged": …}]}`, is understood as well.
 """
 
@@ -27,8 +27,8 @@ class ModerationAway(Exception):
 class ModerationRules:
     """The deployment's service, if any, and its key; `timeout` in seconds.
 
-    The key is sent only to that URL, never to a tenant's own. `fail_open`: if the service cannot be
-    asked, the text may be sent.
+    The key is sent only to that URL, never to a tenant's own service. `fail_open`: if the service
+    cannot be asked, the text may be sent.
     """
 
     url: str | None
@@ -38,9 +38,9 @@ class ModerationRules:
 
 
 class Moderation:
-    """The hook. It follows no redirects.
+    """The moderation hook. It follows no redirects.
 
-    A tenant's own service is called through `tenant_http`, which checks where it leads.
+    A tenant's own service is called through `tenant_http`, which checks the address.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class Moderation:
     ) -> str | None:
         """Return why the text may not be sent, or None. Raises ModerationAway.
 
-        The deployment's service and the tenant's own are asked at the same time, and one objection
-        is enough, whatever became of the other.
+        The deployment's service and the tenant's own are asked at the same time. One objection is
+        enough, even if the other service fails.
         """
         asked = []
         if self.rules.url is not None:

@@ -1,17 +1,17 @@
-"""One form for all the ways to write a text (NFKC), in linear time.
+"""Normalises a text (NFKC) in linear time.
 
-Unicode sorts the marks on a letter, and the library's way to do so takes the square of their
-number: a text of nothing but marks would block the process. So it is processed in pieces.
+Unicode sorts the marks on a letter, and the library needs quadratic time for that: a text of
+nothing but marks would block the process. So the text is processed in pieces.
 """
 
 import unicodedata
 
 _PIECE = 1000
-_LONGEST_LETTER = 60  # characters with all its marks; longer ones are letters of no language
+_LONGEST_LETTER = 60  # characters, with all its marks; no language has longer ones
 
 
 def normal(text: str) -> str:
-    """Return the text in its normal form. No letter loses its marks, except absurd ones."""
+    """Return the text in its normal form. Only letters with absurdly many marks are divided."""
     if text.isascii():
         return text
     pieces = []
@@ -24,7 +24,7 @@ def normal(text: str) -> str:
 
 
 def _end_of_letter(text: str, end: int) -> int:
-    """Return where the letter ends that may go on at `end`."""
+    """Return where the letter at `end` ends, if it continues there."""
     for place in range(end, min(end + _LONGEST_LETTER, len(text))):
         if text[place].isascii():
             return place

@@ -19,7 +19,7 @@ def make_guard(
     notes: str,
     wake_notices: Callable[[], None],
 ) -> ReplyGuard:
-    """Return what checks every reply; `notes` are our own to every model, never to be quoted."""
+    """Return the guard. `notes` are our own rules for every model, which no reply may quote."""
     rules = ModerationRules(
         url=settings.moderation_url,
         key=settings.moderation_api_key,

@@ -1,9 +1,9 @@
 """A tenant's forbidden patterns: RE2's regular expressions, matched in bounded time.
 
-RE2 never backtracks, and its memory is bounded. But if a pattern's machine does not fit into that
-memory, each character may cost as much as the machine has steps: `(a?){900}c` has 3,600. So the
-steps of all patterns of a tenant together are limited, the search for one pattern has a time limit,
-and so have all of them together.
+RE2 never backtracks, and its memory is bounded. But if a pattern's state machine does not fit into
+that memory, each character may cost as many steps as the machine has: `(a?){900}c` has 3,600. So
+there are limits for the steps of all patterns of a tenant together, for the search with one
+pattern, and for the time of all searches in a reply.
 """
 
 import re
@@ -20,9 +20,9 @@ from router.safety.unseen import in_one_line, without_unseen
 LONGEST = 500  # characters of one pattern
 _MEMORY = 128 * 1024  # bytes for one pattern; some 5000 steps of RE2's machine
 _STEPS = 20_000  # of the machines of all patterns of a tenant; \\pL alone has 1,200
-_SEARCH = 100_000_000  # steps times bytes of one search, 1.5 seconds at the worst
-_LONGEST_LOOK = 1.0  # seconds of a processor, for all patterns of a reply
-_MARKS = re.compile(r"[*_~`]")  # WhatsApp's: *pa*lavra reads like a word
+_SEARCH = 100_000_000  # steps times bytes of one search: 1.5 seconds at worst
+_LONGEST_LOOK = 1.0  # seconds of CPU time, for all patterns of a reply
+_MARKS = re.compile(r"[*_~`]")  # WhatsApp's formatting: *pa*lavra reads like a word
 
 
 class BadPattern(ValueError):
@@ -32,7 +32,7 @@ class BadPattern(ValueError):
 def check_patterns(patterns: list[str]) -> list[str]:
     """Return a tenant's patterns. Raises BadPattern."""
     steps = 0
-    for pattern in patterns:  # the first one too many ends it: reading a pattern takes long, too
+    for pattern in patterns:  # stops at the limit, because compiling a pattern takes long, too
         steps += sum(way.programsize for way in _ways(pattern))
         if steps > _STEPS:
             raise BadPattern(
@@ -47,11 +47,11 @@ def first_match(
 ) -> str | None:
     """Return the first pattern that the text matches anywhere; case is ignored.
 
-    The text is searched as it is, as it reads (without invisible marks and characters, with plain
-    letters for full-width ones, and plain spaces), and as that reads in one line; the pattern
-    likewise. Raises BadPattern, also if the search takes too long.
+    The text is searched as it is, as a reader sees it (without invisible characters and formatting,
+    with plain letters for full-width ones, and plain spaces), and that in one line. The pattern is
+    used in the same two forms. Raises BadPattern, also if the search takes too long.
     """
-    if not patterns:  # as most tenants have it
+    if not patterns:  # most tenants have none
         return None
     ends = clock() + _LONGEST_LOOK
     seen = {without_unseen(text), in_one_line(text)}
@@ -77,7 +77,7 @@ def _as_read(text: str) -> str:
 
 
 def _ways(pattern: str) -> "list[re2._Regexp]":
-    """Return the pattern as it is, and as it reads, if that is different and means anything."""
+    """Return the pattern as it is, and as a reader sees it, if that is another valid pattern."""
     ways = [_compiled(pattern)]
     plain = _plainly(pattern)
     if plain and plain != pattern:
@@ -87,7 +87,7 @@ def _ways(pattern: str) -> "list[re2._Regexp]":
 
 
 def _plainly(pattern: str) -> str:
-    """Return the pattern as it reads; non-ASCII characters in it do not become syntax."""
+    """Return the pattern as a reader sees it; non-ASCII characters never become syntax."""
     plain = without_unseen(pattern)
     if plain.isascii():
         return plain

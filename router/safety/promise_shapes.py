@@ -1,4 +1,4 @@
-"""The shape of promises in all languages: how a pattern is put together (pure)."""
+"""Builds the patterns of promises, for all languages. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Promises:
-    """How one language promises a human, in small letters and without accents.
+    """How one language promises a human, in lower case and without accents.
 
-    `offers` makes a sentence an offer or a condition, anywhere in it; `denies` makes it the
-    opposite, in the promise's own clause.
+    `offers` anywhere in a sentence makes it an offer or a condition. `denies` in the promise's own
+    clause makes it the opposite.
     """
 
     promise: re.Pattern[str]
@@ -18,7 +18,7 @@ class Promises:
 
 
 def one(pattern: str) -> str:
-    """Return a pattern that is written on several lines."""
+    """Return a pattern that is written on several lines, as one line."""
     return "".join(line.strip() for line in pattern.splitlines())
 
 

@@ -1,4 +1,4 @@
-"""How a human is promised in English (pure)."""
+"""The patterns that promise a human in English. Pure."""
 
 import re
 
@@ -15,7 +15,7 @@ _WHO = one(r"""
 _MORE = one(r"""
     (?: (?:from|of|on|in) (?:our|the) (?:\w+ ){0,2}(?:team|staff|department|office)| here)?
 """)
-# Behind who it is, where nothing else is theirs: "the team jerseys" are printed, not called.
+# After the person, so that no other noun follows: "the team jerseys" are things, not people.
 _THEM = one(r"""
     (?=\s*(?:$|[.,;:!)\u2013\u2014]|(?:to|for|on|who|about|from|of|and|right|involved|here|now|know
     |in|that|with|directly|immediately|today|so|this|your)\b))

@@ -1,4 +1,4 @@
-"""How a human is promised in Spanish (pure)."""
+"""The patterns that promise a human in Spanish. Pure."""
 
 import re
 
@@ -112,7 +112,7 @@ SPANISH = Promises(
         _ATTENDED,
         _WE_COME,
     ),
-    # "Sí" has lost its accent, and gone, before this is asked.
+    # "Sí" (yes) was removed before this, while it still had its accent.
     offers=re.compile(
         r"\bsi\b|^\W*cualquier (?:otra )?(?:cosa|duda|problema|pregunta|consulta)\b"
         r"|\bcuando\b(?! (?:pueda|este disponible|este libre|sea posible|vuelva))"

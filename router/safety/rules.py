@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 _MOST_CHARACTERS = 100_000
-"""Of a reply, where a tenant allows itself more than the deployment: all of it is read each time
-that a flow says more."""
+"""Characters of a reply, if a tenant's own limit is higher than the deployment's. There must be a
+limit, because the whole reply is checked again each time that a flow says more."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyDefaults:
-    """What holds where a tenant has no setting of its own; `notes` are ours to every model."""
+    """The values for tenants without their own settings; `notes` are our rules for all models."""
 
     max_characters: int
     leak_characters: int

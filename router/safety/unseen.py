@@ -1,8 +1,9 @@
-"""Invisible characters, and everything that looks like a space: a text without them reads the same.
+"""Removes invisible characters, and normalises all that looks like a space.
 
-Taken from Unicode 14 (DerivedCoreProperties.txt: Default_Ignorable_Code_Point, including unassigned
-ones; UnicodeData.txt: Cc and Cf). `hybridflow.check_name` knows the same characters. Letters that
-look like others, as a Cyrillic a looks like a Latin one, are not among them.
+The characters are those of Unicode 14 (DerivedCoreProperties.txt: Default_Ignorable_Code_Point,
+including unassigned ones; UnicodeData.txt: Cc and Cf). `hybridflow.check_name` knows the same
+characters. Letters that look like others, as a Cyrillic a looks like a Latin one, are not among
+them.
 """
 
 import re
@@ -12,14 +13,14 @@ _IGNORABLE = (
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3"
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-_CONTROLS = "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # but those that part lines or words
-_FORMATS = (  # what says how its neighbours are written, where no default hides it
+_CONTROLS = "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # except those that separate lines or words
+_FORMATS = (  # format characters that are not in the default list of ignorable ones
     "\u0600-\u0605\u06dd\u070f\u0890-\u0891\u08e2\ufff9-\ufffb\U000110bd\U000110cd"
     "\U00013430-\U0001343f"
 )
-# As wide as a letter, and empty: some programs show a space, others nothing.
+# Empty characters with the width of a letter: some programs show a space, others nothing.
 _BLANK = "\u115f\u1160\u2800\u3164\uffa0\ufffc\U00016fe4\U0001d159"
-_BREAKS = "\x0b\x0c\r\x1c-\x1f\x85\u2028\u2029"  # likewise a break, or nothing
+_BREAKS = "\x0b\x0c\r\x1c-\x1f\x85\u2028\u2029"  # some programs show a line break, others nothing
 
 _UNSEEN = re.compile(f"[{_IGNORABLE}{_CONTROLS}{_FORMATS}]")
 _EMPTY = re.compile(f"[{_BLANK}{_BREAKS}]")
@@ -28,7 +29,7 @@ _SPACES = re.compile(r"\s+")
 
 
 def without_unseen(text: str) -> str:
-    """Return the text without invisible characters. Spaces are plain, and lines stay lines."""
+    """Return the text without invisible characters, with plain spaces; lines stay lines."""
     return _OTHER_SPACE.sub(" ", _UNSEEN.sub("", _EMPTY.sub("", text)))
 
 
@@ -38,5 +39,5 @@ def is_seen(text: str) -> bool:
 
 
 def in_one_line(text: str) -> str:
-    """Return the same, but with one plain space for everything that may look like spaces."""
+    """Return the same in one line, with one plain space for all that may look like spaces."""
     return _SPACES.sub(" ", _UNSEEN.sub("", _EMPTY.sub(" ", text)))

@@ -8,7 +8,7 @@ from router.sending.outgoing import TEXT_PATH
 MediaKind: TypeAlias = Literal["image", "video", "audio", "voice", "document", "sticker"]
 _MEDIA_PATH = "message/sendMedia"
 _ENDINGS: Mapping[str, str] = {"audio": "mp3", "document": "bin"}
-_NAMED = ("audio", "document")  # Evolution takes their type from the extension of their name
+_NAMED = ("audio", "document")  # Evolution derives their type from their file name's extension
 
 
 def text_by_hand(text: str) -> tuple[str, dict[str, Any]]:

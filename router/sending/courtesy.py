@@ -1,12 +1,12 @@
-"""What a person does around an answer: "typing…" is shown, and the messages are marked as read.
+"""Behaves as a person would around an answer: shows "typing…", and marks messages as read.
 
-A message is marked as read when its reply is there, and not before: an unanswered message stays
-unread on the phone of the business.
+A message is marked as read only when its reply is there: an unanswered message stays unread on the
+phone of the business.
 
-This is only a courtesy: it runs beside the making of the reply, nothing waits for it, and its
-failures are only logged. It begins a moment later, so that the question is already on its way to
-the LLM. A request that has begun runs to its end: cancelling it would cost the connection, and
-Evolution would carry it out anyway. One that has not begun when it is no longer wanted is left out.
+This is only a courtesy: it runs while the reply is made, nothing waits for it, and its failures are
+only logged. It begins a moment later than the request to the LLM. A request to Evolution that has
+begun is never cancelled: that would cost the connection, and Evolution would carry it out anyway. A
+request that has not begun is dropped when it is no longer wanted.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from router.tenants.instance import TenantLine
 _log = logging.getLogger(__name__)
 _AT_ONCE = 50
 _LATER = 0.05  # seconds
-_ROUNDS = 3  # of the event loop: the fence of the reply that is there is asked meanwhile
+_ROUNDS = 3  # of the event loop, to let the finished reply ask its fence first
 
-# Not a coroutine: a task that is cancelled before it began would leave one that nobody awaits.
+# A function, not a coroutine: a task cancelled before it began would leave the coroutine unawaited.
 _Show = Callable[[], Awaitable[bool]]
 
 
@@ -41,7 +41,8 @@ class _Wanted:
 class Courtesy:
     """Marks as read and shows "typing…" for `typing_seconds` (0: not at all).
 
-    It is shown for at most `at_once` turns at a time, not all of one tenant; others go without.
+    It is shown for at most `at_once` turns at a time, of which one tenant has only a share; beyond
+    that it is not shown.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Courtesy:
         self._typing_ms = int(typing_seconds * 1000)
         self._places = Shares(at_once)
         self._later = later
-        self._cannot: set[str] = set()  # instances whose channel has neither
+        self._cannot: set[str] = set()  # instances whose channel supports neither
         self._under_way: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
@@ -71,7 +72,7 @@ class Courtesy:
             wanted.typing = False
 
     def read(self, turn: ClaimedTurn, line: TenantLine) -> None:
-        """Mark as read what the turn answers, if the tenant wants that: its reply is there."""
+        """Mark the messages that the turn answers as read, if the tenant wants that."""
         seen = [m.wa_id for m in turn.history if m.in_turn and m.wa_id]
         if seen and turn.tenant.mark_as_read and turn.session.chat != "group":
             self.read_these(line, turn.session.jid, seen)
@@ -83,7 +84,7 @@ class Courtesy:
     def type_for(
         self, turn: ClaimedTurn, line: TenantLine, seconds: float, *, presence: str = "composing"
     ) -> None:
-        """Show "typing…" for this long, from now on; the caller does its own waiting."""
+        """Show "typing…" for this long, starting now. Returns at once: the caller waits itself."""
         if self._typing_ms:
             milliseconds = round(seconds * 1000)
             self._begin_task(turn, line, partial(self._type, turn, line, milliseconds, presence))
@@ -96,12 +97,12 @@ class Courtesy:
             await asyncio.wait(self._under_way)
 
     def _begin_task(self, turn: ClaimedTurn, line: TenantLine, show: _Show) -> None:
-        """Show it for a turn in a separate task; never in a group."""
+        """Show the courtesy for a turn in a separate task; never in a group."""
         if turn.session.chat != "group":
             self._begin_for(line, show)
 
     def _begin_for(self, line: TenantLine, show: _Show) -> None:
-        """Show it in a separate task, if there is a place for that."""
+        """Show the courtesy in a separate task, if there is a place for it."""
         name = line.stored.instance_name
         place = None if name in self._cannot else self._places.take_now({name: TENANT})
         if place is None:
@@ -124,7 +125,7 @@ class Courtesy:
             self._cannot.add(name)
 
     async def _type_soon(self, turn: ClaimedTurn, line: TenantLine, wanted: _Wanted) -> bool:
-        """Begin, if it is still wanted. Returns False if the channel cannot show it."""
+        """Show "typing…" if it is still wanted. Returns False if the channel cannot show it."""
         await asyncio.sleep(self._later)
         return await self._type(turn, line, self._typing_ms) if wanted.typing else True
 

@@ -1,7 +1,7 @@
-"""Settles the doubts that no turn settles: of notices, and of what humans write by HybridFlow.
+"""Settles sends in doubt that belong to no turn: notices, and what humans write via HybridFlow.
 
 A turn's sends in doubt are settled by its next attempt, because its session waits for them. The
-others are settled here, now and then, by whichever router takes them.
+others are settled here, from time to time, by any router.
 """
 
 import asyncio
@@ -33,8 +33,8 @@ from router.tenants.instance import InstanceKeys, TenantLine
 
 _log = logging.getLogger(__name__)
 _LIMIT = 20
-_LEASE = 60.0  # seconds that a router has to look
-_KNOWN_SINCE = timedelta(days=1)  # messages of this time should show that the chat is stored
+_LEASE = 60.0  # seconds in which a router settles what it claimed
+_KNOWN_SINCE = timedelta(days=1)  # Evolution should show the chat's known messages of this time
 _CHECK_AGAIN = 30.0
 _LONGEST_ROUND = 40.0  # seconds; within the lease
 
@@ -69,7 +69,7 @@ class DoubtSettler:
         self._loop = Loop(self.settle_due, pause=limits.poll, failed="doubts could not be settled")
 
     def wake(self) -> None:
-        """There may be a doubt to settle."""
+        """Look now: there may be a doubt to settle."""
         self._loop.wake()
 
     async def run(self) -> None:
@@ -77,7 +77,7 @@ class DoubtSettler:
         await self._loop.run()
 
     async def stop(self) -> None:
-        """Look no more; what was claimed comes back when its lease ends."""
+        """Stop looking; what was claimed becomes due again when its lease ends."""
         self._loop.stop()
 
     async def settle_due(self) -> float:
@@ -97,12 +97,12 @@ class DoubtSettler:
         return min(max(wait, 1.0), self._limits.poll)
 
     async def _settle_all(self, sends: Sequence[ClaimedDoubt]) -> None:
-        """Settle those of one tenant; if its Evolution hangs, the lease brings the rest back."""
+        """Settle the doubts of one tenant. If its Evolution hangs, the rest waits for its lease."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_LONGEST_ROUND):
                 line = self._keys.line(sends[0])
                 for _, of_session in groupby(sends, key=lambda send: send.session_id):
-                    # One that cannot be settled does not hold up the others.
+                    # A doubt that cannot be settled does not hold up the others.
                     settle = partial(self._settle, list(of_session), line)
                     await safely(settle, "a doubt could not be settled")
 
@@ -152,7 +152,7 @@ class DoubtSettler:
 
 
 def _doubt(send: ClaimedDoubt) -> Doubt:
-    """Return it in the form in which evidence is looked for."""
+    """Return the send in the form in which evidence is looked for."""
     return Doubt(
         send.kind, send.body, send.send_began_at, send.told_as, send.chosen_id,
         send.upload_seconds or 0.0,

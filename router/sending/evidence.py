@@ -1,9 +1,9 @@
-"""Whether a send in doubt is on the phone: judged by what Evolution has stored.
+"""Decides whether a send in doubt is on the phone, from the messages that Evolution has stored.
 
 A send whose response was lost must not be repeated on a guess. Evolution's findMessages lists what
-it stored; a message found there was sent. A missing one proves something only after a while
-(Evolution may still be working on it), and only if this Evolution stores messages at all: other
-messages known to be in the same chat show that.
+it stored; a message found there was sent. A missing message proves something only after a while
+(Evolution may still be working on it), and only if this Evolution stores messages at all. It does
+if it shows other messages that are known to be in the same chat.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,7 +24,7 @@ _CHANGED = ("EDITED", "DELETED")
 class Doubt:
     """A send that has begun, as it was recorded. `told_as`: see Outgoing.
 
-    `upload` is how many seconds longer than others it may take, because of its size.
+    `upload` is how many extra seconds it may take because of its size.
     """
 
     kind: str
@@ -35,7 +35,7 @@ class Doubt:
     upload: float = 0.0
 
     def late_at(self, settle_after: timedelta) -> datetime:
-        """Return until when it may still show up; a small one `settle_after` its begin."""
+        """Return until when it may show up: `settle_after` its begin, later if it is large."""
         return self.began_at + settle_after + timedelta(seconds=self.upload)
 
     @property
@@ -49,11 +49,11 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """What is known of a chat: the `records` of findMessages, and whose messages are known.
+    """What is known of a chat: the `records` of findMessages, and the ids of known messages.
 
     `ours` are the ids of our side's messages that are already accounted for, `theirs` those of the
-    other side: the records should show some of both, if they can be trusted. `complete` is false if
-    there were more records than were read.
+    other side. Records that can be trusted show some of both. `complete` is false if there were
+    more records than were read.
     """
 
     records: Sequence[Mapping[str, Any]]
@@ -64,7 +64,7 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result: `sent` (as wa_id), `not_sent`, or still `unknown`."""
+    """The result: `sent` (with its wa_id), `not_sent`, or still `unknown`."""
 
     outcome: Literal["sent", "not_sent", "unknown"]
     wa_id: str | None = None
@@ -74,7 +74,7 @@ class Finding:
 def judge_sends(
     doubts: Sequence[Doubt], chat: Chat, now: datetime, settle_after: timedelta
 ) -> tuple[Finding, ...]:
-    """Judge sends into one chat, in the order in which they began. One record proves one of them.
+    """Judge sends to one chat, in the order in which they began. One record proves one send.
 
     `settle_after` is how long after its begin a small send may still show up.
     """

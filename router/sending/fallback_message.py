@@ -1,4 +1,4 @@
-"""The tenant's fallback message, sent to a contact who gets no answer: before an attempt fails."""
+"""Sends the tenant's fallback message to a contact who gets no answer, before an attempt fails."""
 
 import logging
 
@@ -16,13 +16,13 @@ _log = logging.getLogger(__name__)
 async def say_fallback(
     outbox: Outbox, held: Held, line: TenantLine, message: str, failing: Failing
 ) -> None:
-    """Send it if it is due, once per outage; the state decides. Its failure does not matter."""
+    """Send the fallback message if the state says it is due; it does not matter if that fails."""
     about = {"tenant_id": line.stored.tenant_id, "turn_id": held["turn_id"]}
     speaker = fallback(held, line, failing)
     try:
         await outbox.send(speaker, Outgoing.plain(message))
     except SendStopped:
-        return  # it was told, or may not be: what follows finds out the same
+        return  # it was sent before, or must not be: `fail_turn` finds that out, too
     except SendFailed as failed:
         log_event(
             _log, Action.EVOLUTION_SEND_FAILED, f"the fallback message: {failed}",

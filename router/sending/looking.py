@@ -18,14 +18,14 @@ from router.sharing.shares import Shares
 GIVE_UP_HOURS = 24
 _LOOK_BACK = timedelta(minutes=5)
 _MOST_RECORDS = 20 * SIZES[0]  # of one JID
-_MOST_ASKED = 60  # times, for them; heavy ones come a few at a time
-_HEAVIEST = 32 * 1024 * 1024  # bytes of memory for what one look finds
-_MOST_READ = 64 * 1024 * 1024  # bytes of that, and of responses that were too large
-_AT_ONCE = 20  # looks, of all tenants; one alone has less
-_LONGEST_LOOK = 120.0  # seconds for all its pages
-_WAIT = 30.0  # seconds for a place among them
-_TENANT = 0.25  # times the places that are free: four for one tenant
-_AWAY = 30.0  # seconds until another look where Evolution is away, or nothing new is expected
+_MOST_ASKED = 60  # requests for these records; large records come a few at a time
+_HEAVIEST = 32 * 1024 * 1024  # bytes of memory for the records of one look
+_MOST_READ = 64 * 1024 * 1024  # bytes received, including responses that were too large
+_AT_ONCE = 20  # looks of all tenants at once; one alone has fewer
+_LONGEST_LOOK = 120.0  # seconds for all pages of a look
+_WAIT = 30.0  # seconds to wait until a look may begin
+_TENANT = 0.25  # times the free places: one tenant alone has four
+_AWAY = 30.0  # seconds until the next look if Evolution is away, or nothing new is expected
 _LEAST, _MOST = 2.0, 10.0
 
 
@@ -33,7 +33,7 @@ _LEAST, _MOST = 2.0, 10.0
 class Whereabouts:
     """Where a send in doubt would be: the chat under all its JIDs, and what is known of it.
 
-    `since` is when the oldest of the messages was sent that the chat should contain.
+    `since` is the time of the oldest message that the chat should contain.
     """
 
     instance: Instance
@@ -45,14 +45,14 @@ class Whereabouts:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The finding for each send, and the seconds until another look for the others."""
+    """The finding for each send, and the seconds until the next look for the unknown ones."""
 
     findings: tuple[Finding, ...]
     check_after: float
 
 
 class Looking:
-    """Asks Evolution. `settle_after`: how many seconds after its begin a small send may show up."""
+    """Asks Evolution. `settle_after`: seconds after its begin in which a small send may show up."""
 
     def __init__(self, evolution: EvolutionClient, settle_after: float) -> None:
         self._evolution = evolution
@@ -60,7 +60,7 @@ class Looking:
         self._looks = Shares(_AT_ONCE)
 
     async def look(self, doubts: Sequence[Doubt], where: Whereabouts) -> Verdict:
-        """Return what is known of each of `doubts`, in their order."""
+        """Return the finding for each of `doubts`, in their order."""
         try:
             place = await self._looks.take({where.instance.name: _TENANT}, _WAIT)
         except TimeoutError:
@@ -116,7 +116,7 @@ class Looking:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What was read of a chat: whether that is all, and whether the rest is too much to read."""
+    """What was read of a chat, whether that is all, and whether the rest is too much to read."""
 
     records: Sequence[Mapping[str, Any]]
     weight: int

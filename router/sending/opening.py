@@ -19,9 +19,9 @@ _CHECK_AFTER = 3.0  # seconds until a send in doubt is first looked up
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """The outbox, what looks for its sends in doubt, and the loop that settles some of them.
+    """The outbox, the search for sends in doubt, and the loop that settles some of them.
 
-    `late` is how many seconds after its begin a send may still show up (see SendTimes).
+    `late`: see SendTimes.
     """
 
     outbox: Outbox
@@ -37,7 +37,7 @@ def open_sending(
     sends: EvolutionSends,
     places: SendPlaces,
 ) -> Sending:
-    """Return the way out; the loop is not running."""
+    """Return the way out; its loop is not running yet."""
     keys = InstanceKeys.of(settings)
     times = SendTimes(
         timeout=settings.send_timeout,

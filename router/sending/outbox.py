@@ -1,8 +1,8 @@
 """The way out: fence, send, record, in that order and with nothing in between.
 
 The state has recorded every message before Evolution is asked, so its echo is always recognised.
-Failing to record is not failing to send: what has left is recorded as soon as the state can be
-reached. A send is never interrupted; its caller may leave.
+Failing to record is not failing to send: a message that was sent is recorded as soon as the state
+can be reached. A send is never interrupted, even if its caller is cancelled.
 """
 
 import asyncio
@@ -47,20 +47,20 @@ from router.whatsapp.clean import clean
 from router.whatsapp.jids import normalise_jid
 
 _log = logging.getLogger(__name__)
-_RECORDED_FOR = 3600.0  # seconds in which recording a sent message is retried
-_NOTED_FOR = 30.0  # and one that was not sent, or is in doubt; then the lease tells
-_PATIENCE = 10.0  # seconds that a sender waits for that; then it goes on without it
+_RECORDED_FOR = 3600.0  # seconds for which recording a sent message is retried
+_NOTED_FOR = 30.0  # the same for a failed send or one in doubt; after that its lease ends
+_PATIENCE = 10.0  # seconds that a sender waits for the record; then it goes on without it
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 _OfSend = TypeVar("_OfSend", bound=OfSend)
-_CANNOT_REACT = "message/sendReaction"  # has no room for an id
+_CANNOT_REACT = "message/sendReaction"  # this request takes no id
 
 
 @dataclass(frozen=True, slots=True)
 class SendTerms:
-    """Of every send.
+    """What holds for every send.
 
-    A send in doubt is first looked up after `check_after` seconds. `policy` is the deployment's,
-    for what happens in the state after a send.
+    A send in doubt is first looked up after `check_after` seconds. `policy` is the deployment's;
+    the state needs it after a send.
     """
 
     times: SendTimes
@@ -92,7 +92,7 @@ class Outbox:
         *,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """The settler of doubts sets `doubted`: it is called whenever a send is in doubt."""
+        """`doubted` is called whenever a send is in doubt; DoubtSettler sets it."""
         self.doubted: Callable[[], None] = lambda: None
         self._database = database
         self._evolution = evolution
@@ -108,9 +108,9 @@ class Outbox:
         return await asyncio.shield(_kept(self._sends, self._carry_out(speaker, message)))
 
     async def stop(self, grace: float = STOP_GRACE) -> None:
-        """Give what is being sent and recorded `grace` seconds to end.
+        """Give the sends and records under way `grace` seconds to end.
 
-        The state knows what was cut off: the next look finds out how it ended.
+        A send that is cut off is in doubt in the state; a later look finds out how it ended.
         """
         await end_tasks([*self._sends, *self._records], grace)
         for task in self._records:
@@ -167,10 +167,10 @@ class Outbox:
             instance=instance or await self._instance_begun(passed),
         )
         if message.is_emptied:
-            # The send that it repeats has failed in the meantime: a new request brings the media.
+            # The send that this one repeats has failed meanwhile: the caller must retry with media.
             await self._fail(begun, EvolutionAway("the same message was not sent a moment ago"))
         if self._clock() - asked_at > self._terms.times.patience:
-            # A human may have written since, and nobody would know.
+            # A human may have written since the fence was asked.
             await self._fail(begun, EvolutionAway("the router stood still before the send"))
         return begun
 
@@ -190,7 +190,7 @@ class Outbox:
             return await self._evolution.send(begun.instance, message.path, body, seconds)
         except EvolutionError as error:
             return error
-        except Exception as error:  # noqa: BLE001 - whatever it was, the send may have left before
+        except Exception as error:  # noqa: BLE001 - the message may have left before any error
             return SendInDoubt(repr(error))
 
     async def _record(self, begun: _Begun, message: Outgoing, sent: SentMessage) -> Sent:
@@ -229,7 +229,7 @@ class Outbox:
     async def _fail(
         self, begun: _Begun, error: EvolutionError, *, may_give_up: bool = True
     ) -> NoReturn:
-        """Record that it was not sent. Raises SendFailed."""
+        """Record that the message was not sent. Raises SendFailed."""
         is_given_up = may_give_up and isinstance(error, MessageRefused)
         asked = FailSend(
             tenant_id=begun.tenant_id,
@@ -247,9 +247,9 @@ class Outbox:
         asked: _OfSend,
         seconds: float = _NOTED_FOR,
     ) -> Answer | None:
-        """Tell the state, however long that takes; callers wait for it with a limit.
+        """Tell the state how a send ended. This goes on after the caller has stopped waiting.
 
-        Returns its answer, or None if it has not answered by then.
+        Returns the state's answer, or None if there is none in time.
         """
         tell = partial(door, self._database, asked)
         telling = _kept(self._records, self._insist(tell, asked, seconds))
@@ -270,7 +270,7 @@ class Outbox:
             except StateError as error:
                 _log_untold(f"{type(asked).__name__} was refused: {error}", asked)
                 return None
-            except Exception as error:  # noqa: BLE001 - what has left must be recorded all the same
+            except Exception as error:  # noqa: BLE001 - a sent message must still be recorded
                 reason = error
             else:
                 if isinstance(answer, SendFinished) and answer.id_taken:
@@ -287,7 +287,7 @@ class Outbox:
 
 
 def _refusal(answer: SendRefused, message: Outgoing) -> Sent | InDoubt:
-    """Return what became of the same message before. Raises SendStopped for other refusals."""
+    """Return the result of the earlier, same send. Raises SendStopped for other refusals."""
     if answer.refused not in ("already_sent", "in_doubt"):
         raise SendStopped(answer.refused, answer)
     jid, body = answer.jid or "", answer.body or message.text
@@ -297,7 +297,7 @@ def _refusal(answer: SendRefused, message: Outgoing) -> Sent | InDoubt:
 
 
 def _kept(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """Return the task; a reference is kept until it ends, even if nobody waits for it."""
+    """Start a task, and keep a reference until it ends, even if nobody waits for it."""
     task = asyncio.create_task(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
@@ -306,7 +306,7 @@ def _kept(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyn
 
 
 def _heard(task: asyncio.Task[Any]) -> None:
-    """Retrieve how a task ended: its caller may have left."""
+    """Retrieve a task's exception, because its caller may have been cancelled."""
     if not task.cancelled():
         task.exception()
 

@@ -7,18 +7,18 @@ from router.sharing.places import NoPlace
 from router.state.calls.sends import SendRefused
 
 ID_TAKEN = (
-    "Evolution names the id of another message for it: it is recorded without an id, and nothing"
-    " of the other message was changed"
+    "Evolution's answer has the id of another message: this message is recorded without an id, and"
+    " the other message was not changed"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """It is on the phone as `wa_id`, in the chat `jid`, with the text `body`; now or before.
+    """The message is on the phone as `wa_id`, in the chat `jid`, with the text `body`.
 
-    `message_id` is the state's. For a message sent earlier the fence may not know these two: then
-    `jid` is empty and `message_id` None. `leaves_due`: a turn without a worker may be due; False:
-    this send closed its turn, and none was.
+    `message_id` is the state's id. If the message was sent earlier, the fence may not know the chat
+    and the id: then `jid` is empty and `message_id` None. `leaves_due`: a turn without a worker may
+    be due. It is False only if this send closed its turn and no other turn was due.
     """
 
     wa_id: str
@@ -30,7 +30,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class InDoubt:
-    """It has begun, now or before, and nobody knows how it ended; that is being found out."""
+    """The send has begun, now or earlier, and its result is not known yet."""
 
     jid: str
     body: str
@@ -50,7 +50,7 @@ class SendStopped(Exception):
 
 
 class SendFailed(Exception):
-    """It was certainly not sent; `cause` says why."""
+    """The message was certainly not sent; `cause` says why."""
 
     def __init__(self, cause: EvolutionError | NoPlace) -> None:
         super().__init__(str(cause))
@@ -58,5 +58,5 @@ class SendFailed(Exception):
 
     @property
     def is_away(self) -> bool:
-        """Whether it may be sent later unchanged: the message itself is not the problem."""
+        """Whether the same message may be sent later: the message itself is not the problem."""
         return isinstance(self.cause, (EvolutionAway, NoPlace))

@@ -14,7 +14,7 @@ from router.whatsapp.clean import JsonObject, JsonValue, as_object, as_text, cle
 
 TEXT_PATH = "message/sendText"
 
-# Where it goes, when, and how it is prepared: not its content.
+# Fields that say where, when and how a message is sent. They are no part of its content.
 _ABOUT_THE_SEND = frozenset(
     {"number", "delay", "messageId", "linkPreview", "encoding", "notConvertSticker", "webhookUrl"}
 )
@@ -28,11 +28,12 @@ _NOT_BASE64 = re.compile(r"[\s=]")
 class Outgoing:
     """One message. `body` is what goes to Evolution, except the number and the chosen id.
 
-    Two messages have the same `identity` if and only if they say the same, to whomever: a picture
-    counts by its bytes or its URL. `kind` and `text` are what the readers of the webhook make of
-    its echo; `told_as` are the keys by which an echo is recognised, on every channel. A message
-    that `is_emptied` no longer has its media: it asks what became of the message, and is never
-    sent. If one that `has_substitute` is refused for good, the same is said in another form.
+    Two messages have the same `identity` if and only if their content is the same, for any
+    receiver; a picture is identified by its bytes or its URL. `kind` and `text` are what the
+    webhook's readers make of its echo; `told_as` are the keys by which an echo is recognised, on
+    every channel. A message that `is_emptied` no longer has its media: it only asks how an earlier
+    send of it ended, and is never sent. If one that `has_substitute` is refused for good, the same
+    content is sent in another form.
     """
 
     path: str
@@ -46,9 +47,10 @@ class Outgoing:
 
     @classmethod
     def of(cls, path: str, body: Mapping[str, Any]) -> "Outgoing":
-        """Return the message that a call of Evolution sends. KeyError: the path sends nothing.
+        """Return the message that a call of Evolution sends.
 
-        ValueError: the body has a number that JSON does not have.
+        Raises KeyError if the path sends nothing, and ValueError if the body contains a number that
+        JSON does not have.
         """
         said = {name: _cleaned(value) for name, value in body.items() if name not in _NEVER_SENT}
         echoes = echoes_of(path, said)
@@ -64,17 +66,17 @@ class Outgoing:
 
     @classmethod
     def plain(cls, text: str, options: Mapping[str, Any] | None = None) -> "Outgoing":
-        """Return a text; `options` as sendText has them (`quoted`, `mentioned`, …)."""
+        """Return a text message; `options` are those of sendText (`quoted`, `mentioned`, …)."""
         return cls.of(TEXT_PATH, {**(options or {}), "text": text})
 
     @property
     def echo(self) -> Echo:
-        """Return the message as Evolution answers it on a phone's channel."""
+        """Return the message as Evolution's response has it on a phone's channel."""
         return echoes_of(self.path, self.body)[0]
 
     @property
     def size(self) -> int:
-        """Return roughly how many bytes go to Evolution; without media, they are few."""
+        """Return roughly how many bytes go to Evolution; without media there are few."""
         return sum(len(value) for value in self.body.values() if isinstance(value, str))
 
     @property
@@ -87,11 +89,11 @@ class Outgoing:
 
     @property
     def refers_in(self) -> str:
-        """Return the field of the body with that id."""
+        """Return the field of the body that contains the id of `refers_to`."""
         return "key" if "key" in self.body else "quoted"
 
     def addressed(self, jid: str, chosen_id: str | None) -> JsonObject:
-        """Return the body as it is posted. An Evolution that gives ids itself ignores ours."""
+        """Return the body to post. Channels on which Evolution chooses the id ignore ours."""
         address: JsonObject = {"number": jid}
         if chosen_id is not None:
             address["messageId"] = chosen_id
@@ -99,7 +101,7 @@ class Outgoing:
 
 
 def is_plain_text(kind: str, text: str, told_as: tuple[str, ...] | None) -> bool:
-    """Whether a recorded message is a text and nothing more: then it can be sent again."""
+    """Whether a recorded message is only a text, so that it can be sent again."""
     return kind == "text" and (not told_as or told_as == Outgoing.plain(text).told_as)
 
 
@@ -109,7 +111,7 @@ def _identity(path: str, body: Mapping[str, JsonValue]) -> str:
         for name, value in body.items()
         if name not in _ABOUT_THE_SEND and value is not None
     }
-    # What cannot be written cannot be sent: better found out here than behind the fence.
+    # A body that cannot be serialised cannot be sent: find out before the fence, not after it.
     written = json.dumps([path, said], sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(written.encode()).hexdigest()
 
@@ -128,7 +130,7 @@ def _canonical(value: JsonValue) -> JsonValue:
 
 
 def _content(value: JsonValue) -> JsonValue:
-    """Return what represents a media's bytes: their hash, or their URL."""
+    """Return a short value in place of media: the hash of its bytes, or its URL."""
     if not isinstance(value, str) or _URL.match(value):
         return _canonical(value)
     written = _NOT_BASE64.sub("", value).translate({ord("-"): "+", ord("_"): "/"})

@@ -1,4 +1,4 @@
-"""Evolution's paths for everything except text, for code that describes a message otherwise."""
+"""Evolution's paths for every kind of message except text."""
 
 MEDIA_PATH = "message/sendMedia"
 VOICE_PATH = "message/sendWhatsAppAudio"

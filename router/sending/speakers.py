@@ -1,4 +1,4 @@
-"""Who speaks: which fence each of them must pass, and what it has to prove there."""
+"""The speakers: which fence each one must pass, and what it has to prove there."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ from router.whatsapp.jids import number_of
 
 
 class Said(TypedDict):
-    """A message to be sent, as every fence takes it."""
+    """A message to be sent, in the form that every fence takes."""
 
     body: str
     kind: str
@@ -44,7 +44,7 @@ class Said(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """A send that asks for the fence.
+    """A send that wants to pass the fence.
 
     `lease` is how many seconds it may take, `refers_to` the id of the message that it quotes.
     """
@@ -69,13 +69,13 @@ Fence: TypeAlias = Callable[[Database, Sending], Awaitable[Passed | SendRefused]
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """Somebody who has something to say.
+    """The author of a message: the AI, a flow, a human, or HybridFlow itself.
 
-    `fence` decides whether it may. `holder` is whose share of the places its sends use: the tenant,
-    always under the same name, never taken from what a caller says, such as the instance in a path.
-    `line` is the tenant's; None if the fence answers with its instance. `turn` is what a turn's
-    attempt presents when its send is in doubt. One that `is_renewed` is an attempt of this process:
-    its lease is renewed while it sends.
+    `fence` decides whether the message may be sent. `holder` names whose share of the places its
+    sends use: the tenant, always by the same name, and never by what a caller says, such as the
+    instance in a path. `line` is the tenant's; None if the fence answers with its instance. `turn`
+    is what a turn's attempt presents when its send is in doubt. `is_renewed` means that it is an
+    attempt of this process, whose lease is renewed while it sends.
     """
 
     fence: Fence = field(repr=False)
@@ -88,9 +88,9 @@ class Speaker:
 def reply_part(
     turn: ClaimedTurn, part: int, line: TenantLine, reply: MadeReply | None = None
 ) -> Speaker:
-    """Return the AI, which says one part of the reply that it made to a turn.
+    """Return the AI as the speaker of one part of its reply to a turn.
 
-    `reply` is the whole reply if it is not stored yet: the fence stores it in the same step.
+    `reply` is the whole reply if it is not stored yet; the fence then stores it, too.
     """
 
     async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
@@ -106,7 +106,7 @@ def reply_part(
 
 
 def closed(turn: ClaimedTurn, line: TenantLine, opens_at: datetime) -> Speaker:
-    """Return the speaker that says that the business is closed, before a turn's reply is made."""
+    """Return the speaker of the away message, which is sent before a turn's reply is made."""
 
     async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
         asked = BeginAwaySend(
@@ -122,7 +122,7 @@ def closed(turn: ClaimedTurn, line: TenantLine, opens_at: datetime) -> Speaker:
 
 @dataclass(frozen=True, slots=True)
 class Failing:
-    """How an attempt is about to fail, as `fail_turn` will be told."""
+    """How an attempt is about to fail: what `fail_turn` will be told."""
 
     kind: Literal["transient", "permanent", "away"]
     cause: Cause
@@ -131,7 +131,7 @@ class Failing:
 
 
 def fallback(held: Held, line: TenantLine, failing: Failing) -> Speaker:
-    """Return the speaker that sends the tenant's fallback message, before the attempt fails."""
+    """Return the speaker of the tenant's fallback message, sent before an attempt fails."""
 
     async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
         asked = BeginFallbackSend(
@@ -159,11 +159,11 @@ def flow(
     rest: tuple[RestOfSend, ...] = (),
     promise: str | None = None,
 ) -> Speaker:
-    """Return a flow in n8n that answers the turn, whose tenant's `line` it is.
+    """Return a flow in n8n that answers the turn, as a speaker; `line` is the tenant's.
 
-    `text` is everything that will be read of what it sends. It was checked when `next_part` was the
-    next. `rest` is what comes after it, and is not lost if nobody knows how this one ends.
-    `promise` says why a human is called, if it promises one.
+    `text` is all that a person can read in this message; it was checked when the turn's next part
+    was `next_part`. `rest` are the messages after it: they are not lost if this one stays in doubt.
+    `promise` says why a human is called, if the text promises one.
     """
 
     async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
@@ -192,7 +192,7 @@ def notice(
     instance_name: str | None = None,
     number: str | None = None,
 ) -> Speaker:
-    """Return the speaker that tells a tenant's staff a notice, of this instance and number only."""
+    """Return the speaker of a notice to the staff, from this instance to this number only."""
 
     async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
         asked = BeginNoticeSend(
@@ -212,7 +212,7 @@ def notice(
 
 
 def relayed(relay: ClaimedRelay) -> Speaker:
-    """Return a human of the business, whose words are in a relay."""
+    """Return the human of the business who wrote the relay."""
 
     async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
         return _passed(await begin_relay_send(database, _of_relay(relay, sending)))
@@ -221,7 +221,7 @@ def relayed(relay: ClaimedRelay) -> Speaker:
 
 
 def word_to_staff(relay: ClaimedRelay) -> Speaker:
-    """Return the speaker that tells one of the staff what became of their relay."""
+    """Return the speaker of the word back about a relay."""
 
     async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
         return _passed(await begin_word_send(database, _of_relay(relay, sending)))

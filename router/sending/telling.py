@@ -1,13 +1,13 @@
-"""What Evolution makes of a send: the message in which it comes back, channel by channel.
+"""Builds the message in which a send comes back from Evolution, for each channel.
 
-The answer of the call, its `send.message`, the echo of another session and the record of
-findMessages carry one message, which the webhook's readers tell. The same message, put together
-here from what is to be sent, is told by the same readers: so the history, the evidence and the LLM
-have the same words whichever way they learn of it. What only Evolution knows (keys, lengths,
-durations) is not in it, and neither are the bytes or the URL of a picture.
+The response to a send, its `send.message`, the echo of another session and the record in
+findMessages all contain the same message, which the webhook's readers put into words. This module
+builds that message from the request, and the same readers put it into words. So the history, the
+evidence and the LLM have the same words, wherever these come from. It leaves out what only
+Evolution knows (keys, lengths, durations), and the bytes or URL of a picture.
 
-The shapes are those of Evolution 2.3.6: a phone's (Baileys), the Cloud API's, which flattens lists
-and buttons into a text, and the EVOLUTION channel's, whose media have no caption.
+The formats are those of Evolution 2.3.6: a phone's (Baileys), the Cloud API's, which flattens lists
+and buttons into a text, and the EVOLUTION channel's, whose media has no caption.
 """
 
 import json
@@ -31,7 +31,7 @@ _NOTHING = Reading("unsupported", "[message]")
 
 @dataclass(frozen=True, slots=True)
 class Echo:
-    """A message as Evolution passes it on, with the type that it names."""
+    """A message in Evolution's format, with the type that it names."""
 
     message: JsonObject
     message_type: str
@@ -39,17 +39,20 @@ class Echo:
 
     @property
     def reading(self) -> Reading:
-        """Return it as the webhook's readers tell it."""
+        """Return the message as the webhook's readers put it into words."""
         return read_content(innermost(self.message), self.message_type) or _NOTHING
 
     @property
     def telling(self) -> str:
-        """Return the key by which it is recognised."""
+        """Return the key by which the echo is recognised."""
         return telling_of(self.reading, by_phone=self.channel == "baileys")
 
 
 def echoes_of(path: str, body: Body) -> tuple[Echo, ...]:
-    """Return the messages that a send may come back as, a phone's first. KeyError: no such path."""
+    """Return the messages in which a send may come back, a phone's first.
+
+    Raises KeyError if the path sends nothing.
+    """
     return tuple(_ECHOES[path](body))
 
 
@@ -192,7 +195,7 @@ def _flattened(lines: list[str]) -> Echo:
 
 
 def _given(body: Body, *names: str, **renamed: str) -> JsonObject:
-    """Return those fields of the body that are there, some under another name."""
+    """Return the named fields that the body has, some under another name."""
     wanted = {name: name for name in names} | renamed
     return {new: body[old] for new, old in wanted.items() if body.get(old)}  # type: ignore[misc]
 
@@ -219,4 +222,4 @@ _ECHOES: Mapping[str, Callable[[Body], Iterator[Echo]]] = {
     "message/sendButtons": _buttons,
 }
 PATHS = frozenset(_ECHOES)
-"""Every path of Evolution that sends a message to a chat, as far as HybridFlow sends by it."""
+"""Every path of Evolution by which HybridFlow sends messages to chats."""

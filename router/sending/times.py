@@ -1,16 +1,16 @@
-"""How long a send may take, and what must last longer: one rule for all.
+"""How long a send may take, and how long others wait for it.
 
-Three times depend on it: when the router stops waiting for Evolution's response, until when the
-fence keeps others away from what is being sent, and from when on a message that Evolution does not
-show has certainly not left. Each is later than the one before, whatever the size of the message.
+Three times follow from it: when the router stops waiting for Evolution's response, when the fence
+lets others work on the turn again, and when a message that Evolution does not show has certainly
+not been sent. Each is later than the one before, for every size of message.
 """
 
 from dataclasses import dataclass
 
 _MB = 1_000_000
 SECONDS_A_MB = 2.0
-"""A line of 4 Mbit/s carries a MB in that time. SEND_TIMEOUT is left for all that comes after."""
-_STALLED = 5.0  # seconds after which the fence's answer may be out of date
+"""A line of 4 Mbit/s carries a MB in that time, so SEND_TIMEOUT is left for all that follows."""
+_STALLED = 5.0  # seconds after which the fence's answer is too old to send
 _LEAST_SETTLE = 1.0
 
 
@@ -39,21 +39,21 @@ class SendTimes:
 
     @property
     def patience(self) -> float:
-        """How long after the fence an exchange may still begin: a human may write meanwhile."""
+        """How long after the fence a request may still begin; a human may write meanwhile."""
         return min(_STALLED, max(self.settle, _LEAST_SETTLE))
 
     def fence(self, upload: float = 0.0, *, is_renewed: bool = False) -> float:
-        """Return the lease that the fence gives a send, from its begin on.
+        """Return the lease that the fence gives a send, counted from its begin.
 
-        It lasts longer than the send, so that nobody else takes the work up meanwhile. If it is
-        renewed for as long as the process lives, it can be short.
+        It lasts longer than the send, so that no other worker takes the turn meanwhile. It can be
+        short if the process renews it.
         """
         longest = self.patience + self.exchange(upload)
         return self.lease if is_renewed else max(self.lease, longest)
 
     @property
     def late(self) -> float:
-        """How long after its begin a send may still show up, plus its `upload`.
+        """How long after its begin a send may still show up; its `upload` comes on top.
 
         That is the time until it is in doubt, and then until Evolution has finished with it.
         """

@@ -1,1 +1,1 @@
-"""What a contact sent, put into words: fetched, identified by its content, and transcribed."""
+"""Puts media from contacts into words: fetches it, identifies it by its bytes, transcribes it."""

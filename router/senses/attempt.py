@@ -1,4 +1,4 @@
-"""One attempt at a media job: fetch it, recognise it by its bytes, have it put into words."""
+"""One attempt at a media job: fetch the media, identify it by its bytes, put it into words."""
 
 import asyncio
 import base64
@@ -42,15 +42,15 @@ from router.tenants.policy import HEARD
 from router.whatsapp.clean import clean
 
 _log = logging.getLogger(__name__)
-_TIMES_IN_MEMORY = 4  # a media in base64: in Evolution's answer, as it is read, its bytes, as sent
-_BEATS = 3  # in each lease
-_SLACK = 64 * 1024  # bytes by which a media may be larger than WhatsApp said
-_KEEP_TRYING = 86_400.0  # seconds that a media waits for what is away; as long as pictures are kept
-_NO_ROOM_FOR = 3.0  # seconds until what had no room here is tried again
+_TIMES_IN_MEMORY = 4  # copies of media: Evolution's answer, while it is read, its bytes, as sent
+_BEATS = 3  # renewals in each lease
+_SLACK = 64 * 1024  # bytes by which media may be larger than WhatsApp said
+_KEEP_TRYING = 86_400.0  # seconds that media waits for an away service; pictures are kept as long
+_NO_ROOM_FOR = 3.0  # seconds until media for which there was no room is tried again
 
 
 class Understood(TypedDict, total=False):
-    """What is noted of a media: `FinishMediaJob(**held, **understood)`."""
+    """The recorded result of a media job: `FinishMediaJob(**held, **understood)`."""
 
     transcript: str | None
     description: str | None
@@ -65,10 +65,10 @@ class _Away(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Senses:
-    """What every attempt works with. `wake_turns` is told in how many seconds a turn is due.
+    """The services of every attempt. `wake_turns` gets the seconds until a turn is due.
 
-    `describer` only where the LLM that answers is not shown pictures; `keeping` where files are
-    kept.
+    `describer` is set only if the LLM that answers does not get pictures, `keeping` only if files
+    are kept.
     """
 
     database: Database
@@ -97,20 +97,20 @@ class MediaAttempt:
         self._stopped = False
         self._used: set[Need] = set()
         self._spent = 0
-        """Tokens that this attempt has cost; they are booked however it ends."""
+        """The tokens that this attempt has cost; they are counted even if it fails."""
 
     @property
     def tenant_id(self) -> int:
-        """Whose job it is."""
+        """The job's tenant."""
         return self._job.tenant_id
 
     def stop(self) -> bool:
-        """Give the job back: whatever it is at may be done again."""
+        """Give the job back. True: the task may be cancelled, because all of it can be repeated."""
         was_stopped, self._stopped = self._stopped, True
         return not was_stopped
 
     async def run(self) -> None:
-        """Work on it, and tell the state how that ended; what is cut off is done again."""
+        """Work on the job, and tell the state how it ended; interrupted work is done again."""
         with (
             bind_correlation(f"media-{self._job.job_id}", None),
             on_behalf_of(f"tenant {self._job.tenant_id}"),
@@ -124,12 +124,12 @@ class MediaAttempt:
                 await asyncio.shield(self._give_back())
                 raise
             except StateError as error:
-                self._log_failure(f"what was understood was not recorded: {error}")
+                self._log_failure(f"the result was not recorded: {error}")
             finally:
                 renewing.cancel()
 
     async def _renew(self) -> None:
-        """Say that this process lives, so that a lease can be short."""
+        """Renew the lease while this process lives, so that it can be short."""
         asked = RenewMediaJob(**self._job.held, lease_seconds=self._senses.lease)
         while True:
             await asyncio.sleep(self._senses.lease / _BEATS)
@@ -160,7 +160,7 @@ class MediaAttempt:
         self._told(await finish_media_job(self._senses.database, asked))
 
     async def _understand(self) -> Understood | None:
-        """Return what it says and shows; None where that is not to be asked any more.
+        """Return what the media says and shows; None if the state no longer wants the result.
 
         Raises NotUnderstood.
         """
@@ -192,11 +192,11 @@ class MediaAttempt:
 
     async def _hear(self, content: bytes) -> Understood | None:
         if self._senses.listener is None:
-            raise NotUnderstood("sound is not put into words here any more", final=True)
+            raise NotUnderstood("speech recognition is switched off now", final=True)
         return await self._words_in(await self._open(content, "sound"))
 
     async def _words_in(self, opened: Opened) -> Understood | None:
-        """Return what is said; of silence nobody asks, for what models make of it is made up."""
+        """Return what is said. Silence is not transcribed, because models invent words for it."""
         if opened.is_silent or self._senses.listener is None or opened.sound is None:
             return {"transcript": "" if opened.is_silent else None}
         if not await self._may_spend():
@@ -220,7 +220,7 @@ class MediaAttempt:
         except NotUnderstood as error:
             if not error.final or not opened.pictures:
                 raise
-            heard = {"transcript": None}  # it is seen all the same
+            heard = {"transcript": None}  # its frames are still shown
         if heard is None:
             return None
         seen = await self._shown(opened)
@@ -275,7 +275,7 @@ class MediaAttempt:
             raise NotUnderstood("what Evolution gave is not base64", final=True) from error
 
     async def _given(self) -> bytes:
-        """Return what came inside of the webhook."""
+        """Return the media that came inside the webhook. Raises NotUnderstood."""
         found = await read_media(self._senses.database, ReadMedia(**self._job.held))
         if isinstance(found, Refusal) or found.content is None:
             raise NotUnderstood("what came with it is gone", final=True)
@@ -340,7 +340,7 @@ def _away(error: NotUnderstood) -> _Away:
 
 
 def _storable(understood: Understood) -> Understood:
-    """Return it with words that can be stored: in a document there may be any sign."""
+    """Return the result with texts that can be stored: a document may contain any character."""
     words, shown = understood.get("transcript"), understood.get("description")
     return {
         **understood,

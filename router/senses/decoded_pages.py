@@ -1,7 +1,7 @@
-"""The text and pictures of a PDF, in the program that opens files (`decoder`).
+"""Reads the text and pictures of a PDF, in the program that opens files (`decoder`).
 
-Each page is separate: a broken one affects no other, and a scanned one is shown even if others have
-text.
+Each page is read separately: a broken page does not affect the others, and a scanned page becomes a
+picture even if other pages have text.
 """
 
 from typing import Any
@@ -12,12 +12,12 @@ from router.senses.refusals import Refused
 
 MOST_PAGES = 10
 MOST_PICTURES = 3  # pages without text
-_SOME_TEXT = 20  # characters: a page that was scanned may have a number
+_SOME_TEXT = 20  # characters; even a scanned page may have a page number as text
 _PASSWORD = 4  # FPDF_ERR_PASSWORD
 
 
 def pdf(content: bytes) -> Answer:
-    """Return its text, and pictures of the pages that have none; which of them could not be had."""
+    """Return the text, pictures of the pages without text, and the numbers of unreadable pages."""
     import pypdfium2
 
     answer: Answer = {"what": "PDF"}
@@ -58,7 +58,7 @@ def _is_some(text: str) -> bool:
 
 
 def _text_of(document: Any, number: int) -> str | None:
-    """Return a page's text; None where it is broken."""
+    """Return a page's text, or None if the page is broken."""
     import pypdfium2
 
     try:
@@ -69,7 +69,7 @@ def _text_of(document: Any, number: int) -> str | None:
 
 
 def _is_to_be_seen(page: Any, text: str) -> bool:
-    """Tell whether it has hardly any text, and something else: a scan, or what was drawn."""
+    """Whether the page has hardly any text, but other content: a scan or a drawing."""
     from pypdfium2.raw import FPDF_PAGEOBJ_TEXT
 
     if _is_some(text):
@@ -78,7 +78,7 @@ def _is_to_be_seen(page: Any, text: str) -> bool:
 
 
 def _shown(document: Any, number: int) -> str | None:
-    """Return a picture of a page; None where it is broken."""
+    """Return a picture of a page, or None if the page is broken."""
     import pypdfium2
 
     try:

@@ -1,4 +1,4 @@
-"""Re-encodes pictures in the program that opens files (`decoder`): small JPEGs, whatever came."""
+"""Re-encodes pictures of any kind as small JPEGs, in the program that opens files (`decoder`)."""
 
 import base64
 import io
@@ -6,13 +6,13 @@ from typing import Any
 
 from router.senses.refusals import Refused
 
-MOST_PIXELS = 60_000_000  # of a picture before it is scaled: what a phone takes has up to 50
-LONGEST_SIDE = 1024  # pixels: what is larger costs models more and shows them no more
+MOST_PIXELS = 60_000_000  # in a picture before scaling; phones' pictures have up to 50 million
+LONGEST_SIDE = 1024  # pixels; a larger picture costs more tokens and shows models no more
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF")
 
 
 def picture(content: bytes) -> str:
-    """Return it as a JPEG in base64. Raises Refused."""
+    """Return the picture as a JPEG in base64. Raises Refused."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -30,9 +30,9 @@ def picture(content: bytes) -> str:
 
 
 def _still(image: Any) -> Any:
-    """Return one picture; of one that moves, its first and its middle frame beside each other."""
+    """Return a still picture: of an animation, the first and the middle frame side by side."""
     frames = min(getattr(image, "n_frames", 1), 200)
-    image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))  # a JPEG is decoded no larger than need be
+    image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))  # decodes a JPEG no larger than needed
     first = _plain(image)
     if frames < 3 or image.width * image.height > 4_000_000:
         return first
@@ -50,7 +50,7 @@ def _beside(left: Any, right: Any) -> Any:
 
 
 def _plain(image: Any) -> Any:
-    """Return it upright, scaled, and on white where it is transparent."""
+    """Return the picture upright, scaled, and on a white background."""
     from PIL import Image, ImageOps
 
     image = ImageOps.exif_transpose(_fitted(_in_bytes(image)))
@@ -63,7 +63,7 @@ def _plain(image: Any) -> Any:
 
 
 def _in_bytes(image: Any) -> Any:
-    """Return it with 256 shades: of more, as scanners make them, all but some would be white."""
+    """Return the picture with 256 shades; a scanner's finer shades would become almost white."""
     if image.mode[0] not in "IF":
         return image
     shades = image.convert("I").convert("F") if image.mode[0] == "I" else image
@@ -73,7 +73,7 @@ def _in_bytes(image: Any) -> Any:
 
 
 def _fitted(image: Any) -> Any:
-    """Return a copy that is small enough; a large one is never there twice."""
+    """Return a copy that is small enough; a large picture is never in memory twice."""
     longest = max(image.size)
     if longest <= LONGEST_SIDE:
         return image.copy()
@@ -82,7 +82,7 @@ def _fitted(image: Any) -> Any:
 
 
 def jpeg(image: Any) -> str:
-    """Return it as a JPEG in base64: made anew, with nothing of the file in it."""
+    """Return the picture as a new JPEG in base64, which contains nothing of the original file."""
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     kept = io.BytesIO()
     image.save(kept, "JPEG", quality=80)

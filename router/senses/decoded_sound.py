@@ -1,7 +1,7 @@
-"""The sound and frames of audio and video, in the program that opens files (`decoder`).
+"""Reads the sound and frames of audio and video, in the program that opens files (`decoder`).
 
-FFmpeg's libraries open it, and are told which container it is by its bytes: left to guess, they
-would take a playlist for a file, and open what it names.
+FFmpeg's libraries open the file, and are told its container, which is recognised by its bytes. If
+they guessed it, they would accept a playlist, and open the files that it names.
 """
 
 import array
@@ -14,14 +14,14 @@ import puremagic
 
 from router.senses.refusals import Refused
 
-MOST_SECONDS = 600  # of sound that is listened to
-FRAMES = 3  # of a video that are shown
-_MOST_PIXELS = 10_000_000  # of a frame
-_RATE = 16_000  # Hertz: more is not needed for what people say
-_SOME_SOUND = 1.0  # seconds that show that it can be decoded
-_BITS = 24_000  # a second, of which ten minutes have 1.8 MB
-_QUIET = 300  # of 32,768: no louder than the noise of a phone in a pocket
-_LOOKED_AT = 4096  # bytes of its beginning
+MOST_SECONDS = 600  # of sound that is transcribed
+FRAMES = 3  # of a video
+_MOST_PIXELS = 10_000_000  # in a frame
+_RATE = 16_000  # Hertz, which is enough for speech
+_SOME_SOUND = 1.0  # seconds that are decoded to show that it is possible
+_BITS = 24_000  # bits per second: ten minutes are 1.8 MB
+_QUIET = 300  # of 32,768; the noise of a phone in a pocket is not louder
+_LOOKED_AT = 4096  # bytes at the beginning
 _PACKETS = 100_000
 _CONTAINERS = {
     ".ogg": "ogg",
@@ -41,13 +41,13 @@ _CONTAINERS = {
 
 
 def container_of(content: bytes) -> str:
-    """Return which container of FFmpeg's it is, by its bytes. Raises Refused."""
+    """Return FFmpeg's name of the container, recognised by the bytes. Raises Refused."""
     start = content[:_LOOKED_AT]
-    if start[4:8] == b"ftyp":  # of its many brands puremagic knows some
+    if start[4:8] == b"ftyp":  # puremagic knows only some of the many brands
         return "mov"
     if start[:2] in (b"\xff\xf1", b"\xff\xf9"):
         return "aac"
-    if start[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2"):  # MP3 without a tag in front
+    if start[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2"):  # MP3 without a tag at the beginning
         return "mp3"
     try:
         found = [each.extension for each in puremagic.magic_string(start)]
@@ -60,7 +60,7 @@ def container_of(content: bytes) -> str:
 
 
 def sound_in(content: bytes) -> dict[str, Any]:
-    """Return its sound: Ogg/Opus in base64, made anew; how long it is, and whether it is silent."""
+    """Return the sound as new Ogg/Opus in base64, its length, and whether it is silent."""
     with _container(content) as container:
         if not container.streams.audio:
             raise Refused("it has no sound")
@@ -68,7 +68,7 @@ def sound_in(content: bytes) -> dict[str, Any]:
 
 
 def voice_in(content: bytes) -> dict[str, Any]:
-    """Return how much of its sound was decoded: enough to know that it has one."""
+    """Decode only the beginning, to know that the file has sound. Return its length so far."""
     samples = 0
     with _container(content) as container:
         if container.streams.audio:
@@ -82,7 +82,7 @@ def voice_in(content: bytes) -> dict[str, Any]:
 
 
 def video_in(content: bytes) -> dict[str, Any]:
-    """Return frames of a video, as PIL's images, and its sound, if it has one."""
+    """Return frames of a video as PIL images, and its sound, if it has any."""
     answer: dict[str, Any] = {"frames": []}
     with _container(content) as container:
         if container.streams.video:
@@ -109,7 +109,7 @@ def _sound(container: Any) -> dict[str, Any]:
     with av.open(kept, mode="w", format="ogg") as made:
         stream: Any = made.add_stream("libopus", rate=_RATE)
         stream.bit_rate, stream.layout = _BITS, "mono"
-        stream.options = {"application": "voip", "compression_level": "1"}  # quick is good enough
+        stream.options = {"application": "voip", "compression_level": "1"}  # fast is good enough
         for frame in _resampled(container):
             loudest = max(loudest, _loudness(frame))
             samples += frame.samples
@@ -129,7 +129,7 @@ def _sound(container: Any) -> dict[str, Any]:
 
 
 def _resampled(container: Any) -> Iterator[Any]:
-    """Give the sound as 16-bit mono; what is broken ends it, and what came before counts."""
+    """Yield the sound as 16-bit mono, up to the first broken part."""
     import av
 
     resampler = av.AudioResampler(format="s16", layout="mono", rate=_RATE)
@@ -151,7 +151,7 @@ def _loudness(frame: Any) -> int:
 
 
 def _frames(container: Any) -> Iterator[Any]:
-    """Give the first frame, and one of each third: of a short video the first alone may do."""
+    """Yield the first frame and one of each later third; a short video may have only the first."""
     import av
 
     stream = container.streams.video[0]

@@ -1,7 +1,7 @@
-"""The text of text and office files, in the program that opens files (`decoder`).
+"""Reads the text of text and office files, in the program that opens files (`decoder`).
 
-Word and PowerPoint are read piece by piece, as long as there is room for more: a document of a
-hundred kilobytes may unpack to millions of paragraphs, and no tree is made of them.
+Word and PowerPoint files are read piece by piece, without a tree in memory, until there is enough
+text: a document of a hundred kilobytes may unpack to millions of paragraphs.
 """
 
 import codecs
@@ -16,23 +16,23 @@ from xml.parsers import expat
 from router.senses.refusals import Refused
 
 MOST_CHARACTERS = 12_000
-_MOST_UNPACKED = 60_000_000  # bytes of a document that is an archive
+_MOST_UNPACKED = 60_000_000  # bytes of a document in an archive
 _MOST_MEMBERS = 3_000
 _STEP = 65_536
-_ROWS = 200  # of a sheet
-_ROWS_LOOKED_AT = 20_000  # of which most may be empty
+_ROWS = 200  # of a sheet that are used
+_ROWS_LOOKED_AT = 20_000  # of a sheet that are read, because most may be empty
 _COLUMNS = 50
 _SHEETS = 5
-_LOOKED_AT = 4096  # bytes of a text's beginning
+_LOOKED_AT = 4096  # bytes at the beginning of a text
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_ENCODINGS = ("utf-8", "cp1252")  # the second is what Excel writes as CSV in the Americas
+_ENCODINGS = ("utf-8", "cp1252")  # Excel in the Americas writes CSV files in the second one
 _IN_TEXTS = frozenset("\t\n\v\f\r")
 _LEFT_OUT = frozenset(("moveFrom", "Fallback"))
-"""What was moved from here, or stands beside what it is the older form of."""
+"""Elements whose text is not read: moved text, and older alternatives beside newer ones."""
 _WITHIN = {"br": "\n", "cr": "\n", "tab": "\t", "ptab": "\t", "noBreakHyphen": "-"}
 _LOCKED = "EncryptedPackage".encode("utf-16-le")
 _WRITTEN = re.compile(r"word/document[0-9]{0,4}\.xml")
@@ -42,7 +42,7 @@ Answer = dict[str, Any]
 
 
 def text_of(content: bytes) -> str | None:
-    """Return what is plain text; None for what is none: it has control characters."""
+    """Return plain text, or None if the content is not plain text: it has control characters."""
     for mark, encoding in _MARKS:
         if content.startswith(mark):
             return _readable(content[len(mark) :], encoding)
@@ -53,7 +53,7 @@ def text_of(content: bytes) -> str | None:
 
 
 def _readable(content: bytes, encoding: str) -> str | None:
-    """Return it, where its beginning can be read as that; further on a broken sign is one sign."""
+    """Return the text if its beginning is valid in this encoding; later errors are replaced."""
     start, is_all = content[:_LOOKED_AT], len(content) <= _LOOKED_AT
     try:
         seen = codecs.getincrementaldecoder(encoding)().decode(start, final=is_all)
@@ -65,9 +65,9 @@ def _readable(content: bytes, encoding: str) -> str | None:
 
 
 def _is_not_utf_8(content: bytes) -> bool:
-    """Tell whether more of its signs beyond ASCII are broken than whole, where it were UTF-8.
+    """Whether most of the non-ASCII characters are invalid as UTF-8.
 
-    A long table may have its first accent far below.
+    All of the text is examined: a long table may have its first accent far below.
     """
     broken = content.decode("utf-8", "replace").count("\ufffd")
     whole = content.decode("utf-8", "ignore")
@@ -79,12 +79,12 @@ def _is_control(sign: str) -> bool:
 
 
 def is_locked_office(content: bytes) -> bool:
-    """Tell whether it is a document of today's Office behind a password."""
+    """Whether this is a document of a current Office version with a password."""
     return content.startswith(_OLD) and _LOCKED in content
 
 
 def office(content: bytes) -> Answer:
-    """Open what is an archive, whose members may be bombs. Raises Refused."""
+    """Open an archive with an office document; its members may be zip bombs. Raises Refused."""
     try:
         archive = zipfile.ZipFile(io.BytesIO(content))
     except zipfile.BadZipFile:
@@ -103,7 +103,7 @@ def office(content: bytes) -> Answer:
 
 
 def _written_in(names: Iterable[str]) -> str | None:
-    """Return the member that a Word document's text is in: Word Online gives it a number."""
+    """Return the member with a Word document's text; Word Online adds a number to its name."""
     return min(filter(_WRITTEN.fullmatch, names), default=None)
 
 
@@ -116,21 +116,22 @@ def _slides(archive: zipfile.ZipFile) -> Iterator[str]:
 
 
 class _Paragraphs:
-    """The paragraphs of one member, wherever they stand: in forms, tables, boxes, changes.
+    """The paragraphs of one member, wherever they are: in forms, tables, boxes, changes.
 
-    Elements are known by their names alone: there are two sets of namespaces, and others' within.
+    Elements are recognised by their local names only, because there are two sets of namespaces, and
+    foreign ones among them.
     """
 
     def __init__(self) -> None:
         self._lines: list[str] = []
-        self._frames: list[list[str]] = []  # rows of tables, and cells in them
+        self._frames: list[list[str]] = []  # open table rows, and the cells in them
         self._said: list[str] = []
         self._inside: list[str] = []
         self._left_out = 0
-        self._length = 0  # of all that was said, without what may be cut off
+        self._length = 0  # of the finished text
 
     def read(self, archive: zipfile.ZipFile, name: str) -> Iterator[str]:
-        """Give one after the other. Raises Refused."""
+        """Yield one paragraph after the other. Raises Refused."""
         parser = expat.ParserCreate(namespace_separator=" ")
         parser.buffer_text = True
         parser.StartElementHandler = self._begin
@@ -139,7 +140,7 @@ class _Paragraphs:
         parser.StartDoctypeDeclHandler = _no_entities
         with archive.open(name) as member:
             while piece := member.read(_STEP):
-                parser.Parse(piece, False)  # noqa: FBT003 - expat names none of its arguments
+                parser.Parse(piece, False)  # noqa: FBT003 - expat has no keyword arguments
                 yield from self._given()
                 if self._length > MOST_CHARACTERS:
                     yield from self._broken_off()
@@ -152,7 +153,7 @@ class _Paragraphs:
         return given
 
     def _broken_off(self) -> list[str]:
-        """Return what else was said so far: a row, or a paragraph, may have no end."""
+        """Return the rest of the text: the last row or paragraph may have no end."""
         self._end_line()
         while self._inside:
             self._end(self._inside[-1])
@@ -213,7 +214,7 @@ def _sheets(content: bytes) -> Answer:
     lines: list[str] = []
     is_cut = len(book.worksheets) > _SHEETS
     for sheet in book.worksheets[:_SHEETS]:
-        if sum(map(len, lines)) > MOST_CHARACTERS:  # a sheet of empty rows takes seconds, too
+        if sum(map(len, lines)) > MOST_CHARACTERS:  # even a sheet of empty rows takes seconds
             is_cut = True
             break
         lines.append(f"Sheet {sheet.title}:")
@@ -225,8 +226,8 @@ def _sheets(content: bytes) -> Answer:
 
 
 def _rows_of(sheet: Any) -> tuple[list[str], bool]:
-    """Return the rows in which something stands, and whether there is more than is read."""
-    sheet.reset_dimensions()  # what a sheet says of its own size may be anything
+    """Return the rows that are not empty, and whether there are more than are read."""
+    sheet.reset_dimensions()  # a sheet may declare any size
     kept: list[str] = []
     is_cut = False
     for number, row in enumerate(sheet.iter_rows(max_col=_COLUMNS + 1, values_only=True)):
@@ -242,7 +243,7 @@ def _rows_of(sheet: Any) -> tuple[list[str], bool]:
 
 
 def _joined(lines: Iterator[str]) -> str:
-    """Return the lines, as many as are read."""
+    """Join the lines, up to the limit."""
     kept: list[str] = []
     length = 0
     for line in lines:
@@ -254,7 +255,7 @@ def _joined(lines: Iterator[str]) -> str:
 
 
 def cut(text: str) -> Answer:
-    """Return what is said of a text: as much as is read."""
+    """Return the answer for a text, cut to the limit."""
     text = text.strip()
     if len(text) <= MOST_CHARACTERS:
         return {"text": text}

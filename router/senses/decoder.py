@@ -1,8 +1,8 @@
-"""A program that opens one file of a stranger and says what is in it; run with limits.
+"""A program that opens one untrusted file and reports its content; it runs with limits.
 
-It is started by its path, with nothing of HybridFlow's in its environment, reads the file from its
-input and writes one JSON object. Files are hostile: whatever a library does with one happens here,
-with limited memory and time. It refuses in a few words what it cannot open.
+It is started by its path, with an empty environment, reads the file from its input and writes one
+JSON object. Files may be hostile: whatever they make a library do happens here, with limited memory
+and time. If it cannot open a file, it says why in a few words.
 """
 
 import json
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-# Started by its path, and apart from everything else, it finds its own folder.
+# The program is started by its path, without the router's import path: it adds its own folder.
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from router.senses.decoded_pictures import jpeg, picture
@@ -19,12 +19,12 @@ from router.senses.decoded_written import Answer, cut, is_locked_office, office,
 from router.senses.expendable import be_expendable
 from router.senses.refusals import Refused
 
-MOST_MEMORY = 1_500_000_000  # bytes of addresses, most of which are libraries
-MOST_SECONDS = 12  # of the processor
+MOST_MEMORY = 1_500_000_000  # bytes of address space, most of which libraries take
+MOST_SECONDS = 12  # of CPU time
 
 
 def main() -> None:
-    """Read, open, answer."""
+    """Read the file, open it, write the answer."""
     _limit()
     content = sys.stdin.buffer.read()
     try:
@@ -33,13 +33,13 @@ def main() -> None:
         answer = {"refused": str(refused)}
     except MemoryError:
         answer = {"refused": "it takes too much memory"}
-    except Exception as error:  # noqa: BLE001 - whatever a library raises at a broken file
+    except Exception as error:  # noqa: BLE001 - libraries raise anything for a broken file
         answer = {"refused": f"it cannot be opened ({type(error).__name__})"}
     sys.stdout.write(json.dumps(answer))
 
 
 def opened(content: bytes) -> Answer:
-    """Return what is in a file: `pictures`, JPEGs in base64, and/or `text`; and what it is."""
+    """Return a file's content: `pictures` (JPEGs in base64), `text`, or both; and what it is."""
     if content[:1024].lstrip().startswith(b"%PDF-"):
         from router.senses.decoded_pages import pdf
 
@@ -85,14 +85,14 @@ def _limit() -> None:
     be_expendable()
     most = {
         resource.RLIMIT_CORE: (0, 0),
-        resource.RLIMIT_CPU: (MOST_SECONDS, MOST_SECONDS + 1),  # SIGXCPU first, which says why
+        resource.RLIMIT_CPU: (MOST_SECONDS, MOST_SECONDS + 1),  # SIGXCPU comes first: it shows why
         resource.RLIMIT_AS: (MOST_MEMORY, MOST_MEMORY),
         resource.RLIMIT_FSIZE: (0, 0),
     }
     for what, bounds in most.items():
         try:
             resource.setrlimit(what, bounds)
-        except (OSError, ValueError):  # some systems know no limit of addresses
+        except (OSError, ValueError):  # some systems have no limit of the address space
             continue
 
 

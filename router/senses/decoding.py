@@ -1,6 +1,7 @@
-"""Has a stranger's file opened by a separate program (`decoder`), which has limits.
+"""Has an untrusted file opened by a separate program (`decoder`), which runs with limits.
 
-Two are opened at once, and no tenant has both places: one that sends many files waits for itself.
+Two files are opened at once, and no tenant has both places, so a tenant with many files only makes
+itself wait.
 """
 
 import asyncio
@@ -19,20 +20,20 @@ from router.senses.hearing import NoRoom, NotUnderstood
 from router.sharing.shares import Claims, Shares
 
 _PROGRAM = Path(__file__).with_name("decoder.py")
-_AT_ONCE = 2  # processors are few, and files are many
-_ONE = 1.0  # times what is free: one of the two
-_SECONDS = 45.0  # of the clock; of the processor it has fewer
-_WAIT = 60.0  # for a place
+_AT_ONCE = 2  # because processors are few
+_ONE = 1.0  # times the free places: one of the two
+_SECONDS = 45.0  # of wall time; the limit of CPU time is lower
+_WAIT = 60.0  # seconds to wait for a place
 _LONGEST_ANSWER = 8_000_000  # bytes
 _STEP = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What is in a file: pictures as JPEGs in base64, text, sound as Ogg/Opus, all made anew.
+    """A file's content: pictures as JPEGs in base64, text, sound as Ogg/Opus, all newly encoded.
 
-    `what` says what the file is; of a document with text, `pages_seen` are those among the pages
-    that were read which have none, and are pictures; `pages_unread` could not be had.
+    `what` says what the file is. In a document with text, `pages_seen` are the read pages without
+    text, which became pictures; `pages_unread` could not be read.
     """
 
     what: str
@@ -50,7 +51,7 @@ class Opened:
 
 
 As: TypeAlias = Literal["file", "sound", "video", "voice"]
-"""`voice`: is it a sound at all? Of what is sent, nothing is made."""
+"""How a file is opened. `voice` only checks that it is audio, and returns no content."""
 
 
 class Decoder:
@@ -62,7 +63,10 @@ class Decoder:
         self._wait = wait
 
     async def open(self, content: bytes, way: As = "file", *, tenant: int) -> Opened:
-        """Return what is in the tenant's file, opened as that. Raises NotUnderstood and NoRoom."""
+        """Return the content of the tenant's file, opened in this way.
+
+        Raises NotUnderstood and NoRoom.
+        """
         claims: Claims = {tenant: _ONE}
         try:
             place = await self._places.take(claims, self._wait)
@@ -84,9 +88,9 @@ class Decoder:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
-                env={},  # no key of ours is where a stranger's file is opened
+                env={},  # an untrusted file is opened without any key of ours
             )
-        except OSError as error:  # there is no memory for one more process, or no file
+        except OSError as error:  # no memory for another process, or no file descriptor
             raise NotUnderstood("the program could not be started", final=False) from error
         try:
             async with asyncio.timeout(self._seconds):
@@ -99,7 +103,7 @@ class Decoder:
                         await giving
                 await program.wait()
         except TimeoutError as error:
-            # Not for what the file is: one that takes much is ended by the processor's limit.
+            # Not the file's fault: a costly file would reach the limit of CPU time first.
             raise NotUnderstood("it took too long to be opened", final=False) from error
         finally:
             await end_program(program)
@@ -112,7 +116,7 @@ class Decoder:
 
 async def _give(program: asyncio.subprocess.Process, content: bytes) -> None:
     assert program.stdin is not None  # noqa: S101 - it is a pipe
-    with suppress(ConnectionError):  # it ended before it had read all
+    with suppress(ConnectionError):  # the program ended before it had read everything
         program.stdin.write(content)
         await program.stdin.drain()
         program.stdin.close()

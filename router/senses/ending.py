@@ -1,4 +1,4 @@
-"""How a program beside the router is ended for good."""
+"""Ends a program that the router has started."""
 
 import asyncio
 from contextlib import suppress
@@ -7,10 +7,10 @@ _STEP = 65_536
 
 
 async def end_program(program: asyncio.subprocess.Process) -> None:
-    """Kill it, and return when it has ended. Its unread output is dropped."""
+    """Kill the program, and return when it has ended. Unread output is dropped."""
     with suppress(ProcessLookupError):
         program.kill()
-    # asyncio waits for the pipe's end as well, and sees none of a pipe whose reading is paused.
+    # asyncio also waits for the pipe's end, which it never sees while reading is paused.
     while program.stdout is not None and await program.stdout.read(_STEP):
         pass
     await program.wait()

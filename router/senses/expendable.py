@@ -1,7 +1,7 @@
-"""What a program beside the router that opens strangers' files does first of all.
+"""Makes a program that opens untrusted files expendable, as its first step.
 
-It makes itself last in line for the processor and first to end when memory runs out, and it ends
-with the router, whatever it is doing: kill -9 lets nobody tidy up.
+The program gets the lowest CPU priority, is the first to be killed when memory runs out, and ends
+together with the router, even after kill -9.
 """
 
 import ctypes
@@ -15,9 +15,9 @@ _TELL_WHEN_PARENT_DIES = 1  # PR_SET_PDEATHSIG
 
 
 def be_expendable() -> None:
-    """Be the first program to give way, as far as the system can do it."""
+    """Give way to all other programs, as far as the system supports that."""
     os.nice(_NICE)
     with suppress(OSError, AttributeError):  # only Linux has it
         ctypes.CDLL(None).prctl(_TELL_WHEN_PARENT_DIES, signal.SIGKILL)
-    with suppress(OSError):  # only Linux has such a file: in a small container let it end us
+    with suppress(OSError):  # only Linux: when memory runs out, kill this program first
         Path("/proc/self/oom_score_adj").write_text("1000")

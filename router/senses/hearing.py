@@ -1,4 +1,4 @@
-"""Who puts sound into words, and what it means when they cannot."""
+"""The protocol of speech recognition, and its failures."""
 
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
@@ -6,7 +6,7 @@ from typing import Literal, Protocol, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """A file with sound in it. Servers go by its name: .oga and .opus many do not know."""
+    """A file with sound. Servers go by its name, and many do not know .oga and .opus."""
 
     content: bytes = field(repr=False)
     name: str = "sound.ogg"
@@ -15,17 +15,17 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What is said in a sound, empty where nothing is, and what it cost in tokens."""
+    """What is said in a sound (empty if nothing is said), and the cost in tokens."""
 
     words: str = field(repr=False)
     tokens: int = 0
 
 
 class NotUnderstood(Exception):
-    """There are no words; the text says why. `final`: nor will there be, however often it is tried.
+    """The media could not be put into words; the text says why. `final`: retrying does not help.
 
-    The text has no word of the contact, and no key. `tokens` is what it cost all the same; where it
-    `may_have_cost`, nobody knows how many.
+    The text contains no words of the contact, and no key. `tokens` is the cost; if it
+    `may_have_cost` more, the number is unknown.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class NotUnderstood(Exception):
 
 
 Need: TypeAlias = Literal["line", "speech", "describer"]
-"""What understanding needs of others: the tenant's way to WhatsApp, who listens, who describes."""
+"""The services that a media job needs: Evolution, speech recognition, descriptions."""
 
 
 class NeedAway(NotUnderstood):
-    """Nobody can ask for it now: that says nothing of the file, and uses no attempt up."""
+    """A needed service is away: that says nothing about the file, and uses up no attempt."""
 
     def __init__(
         self,
@@ -59,17 +59,17 @@ class NeedAway(NotUnderstood):
 
 
 class NoRoom(Exception):
-    """This process has too much to do to open it now; nothing is known of the file itself."""
+    """This process is too busy to open the file now; that says nothing about the file."""
 
 
 class Listener(Protocol):
     """Puts sound into words."""
 
     async def load(self) -> None:
-        """Load what the first sound needs, beside the event loop."""
+        """Load what the first sound needs, in a thread."""
 
     async def hear(self, sound: Sound, language: str | None, tenant: int) -> Heard:
-        """Return what is said to the tenant. Raises NotUnderstood, and NoRoom."""
+        """Return what is said in a sound of the tenant. Raises NotUnderstood and NoRoom."""
 
     async def close(self) -> None:
         """Close the connections."""

@@ -1,8 +1,8 @@
-"""What transcribing models say of silence and noise: subtitles that they were trained on. Pure.
+"""Removes the words that transcribing models invent for silence and noise. Pure.
 
-Whisper and its like never say that they heard nothing. What they make up instead is known: a line
-that ended many films' subtitles, or a sign for music. Only a text that is nothing else counts:
-who says "obrigado" has said it.
+Whisper and similar models never report that they heard nothing. Instead they invent lines from the
+subtitles that they were trained on, or signs for music. Only a text that consists of nothing else
+is removed: "obrigado" alone may really have been said.
 """
 
 import re
@@ -28,7 +28,7 @@ _AROUND = " \t.,!?…♪♫-\"'"
 
 
 def without_hearsay(words: str) -> str:
-    """Return what was said, or an empty text where it is what a model says of silence."""
+    """Return what was said, or an empty text if a model invented it for silence."""
     said = " ".join(words.split())
     sentences = (each.strip(_AROUND) for each in re.split(r"(?<=[.!?])\s", said))
     if all(_is_made_up(each) for each in sentences):

@@ -1,4 +1,4 @@
-"""Has sound put into words on this machine, by a program beside the router (`local_listener`)."""
+"""Transcribes sound on this machine, with a program beside the router (`local_listener`)."""
 
 import asyncio
 import sys
@@ -16,10 +16,10 @@ from router.sharing.one_by_one import OneByOne
 
 _PROGRAM = Path(__file__).with_name("local_listener.py")
 _IT = "the listener on this machine"
-_WAIT = 10.0  # seconds for another sound to be done; then the job goes back, and makes room
-_LOADING = 600.0  # seconds: the first time, a model is fetched
+_WAIT = 10.0  # seconds to wait for another sound; after that the job is given back
+_LOADING = 600.0  # seconds; the first time, the model is downloaded
 _LONGEST_LINE = 1_000_000
-# Where its models are, and the way to fetch them; no key of ours.
+# Variables for the folder of its models and for downloading them; no key of ours.
 _KEPT = (
     *("PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "LD_LIBRARY_PATH", "OMP_NUM_THREADS"),
     *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT"),
@@ -28,14 +28,14 @@ _KEPT = (
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what the program needs of a process's environment."""
+    """Return the variables that the program needs from the environment."""
     return {name: environment[name] for name in _KEPT if name in environment}
 
 
 class LocalEngine:
-    """A Listener that asks nobody else. `timeout` in seconds, of one sound.
+    """A Listener without an outside service. `timeout` in seconds is for one sound.
 
-    It hears one at a time, of each tenant in turn.
+    It transcribes one sound at a time, and tenants take turns.
     """
 
     def __init__(self, model: str, timeout: float, environment: Mapping[str, str]) -> None:
@@ -47,7 +47,7 @@ class LocalEngine:
         self._is_ready = False
 
     async def load(self) -> None:
-        """Begin to load the model; nothing waits for that but the first sound."""
+        """Begin to load the model; only the first sound waits for it."""
         async with self._place.taken(None):
             await self._started()
 
@@ -66,7 +66,7 @@ class LocalEngine:
     async def _alone(self, sound: Sound, language: str | None) -> Heard:
         try:
             return await self._listen(sound, language)
-        except BaseException:  # an answer may be on its way: it would be taken for the next one's
+        except BaseException:  # a late answer would be taken for that of the next sound
             await self._end()
             raise
 
@@ -80,11 +80,11 @@ class LocalEngine:
         question = orjson.dumps({"bytes": len(sound.content), "language": language})
         try:
             async with asyncio.timeout(self._timeout):
-                with suppress(ConnectionError):  # it has ended: its answer is none
+                with suppress(ConnectionError):  # the program has ended; there will be no answer
                     program.stdin.write(question + b"\n" + sound.content)
                     await program.stdin.drain()
                 answer = await _line_of(program)
-        except TimeoutError as error:  # of this sound, on this machine: it may be long
+        except TimeoutError as error:  # says something about this sound only: it may be long
             raise NotUnderstood(f"{_IT} took too long (STT_TIMEOUT)", final=False) from error
         match answer:
             case {"text": str() as words}:
@@ -95,7 +95,7 @@ class LocalEngine:
                 raise NotUnderstood(f"{_IT} broke off", final=False)
 
     async def _ready(self) -> asyncio.subprocess.Process:
-        """Return the program once it can listen. What it says before is not about a sound."""
+        """Return the program when it is ready. Its output before that is not about a sound."""
         program = await self._started()
         if self._is_ready:
             return program
@@ -137,9 +137,9 @@ class LocalEngine:
 
 
 async def _line_of(program: asyncio.subprocess.Process) -> Any:
-    """Return the next thing that it says; None where it says no more, or nothing that is JSON."""
+    """Return the program's next line of JSON; None if there is no more, or it is not JSON."""
     assert program.stdout is not None  # noqa: S101 - it is a pipe
     try:
         return orjson.loads(await program.stdout.readline())
-    except ValueError:  # also of a line without an end
+    except ValueError:  # also for a line that is too long
         return None

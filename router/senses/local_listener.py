@@ -1,8 +1,9 @@
-"""A program that puts sound into words on this machine, with faster-whisper; run beside the router.
+"""A program that transcribes sound on this machine with faster-whisper; it runs beside the router.
 
-It is started by its path and stays, since a model takes long to load and much memory: that is its
-own, and where memory runs out it ends, not the router. It writes a line of JSON once it can listen,
-and one for each sound. Asked it is by a line of JSON, {"bytes", "language"}, and a sound's bytes.
+It is started by its path and keeps running, because a model takes long to load. It is a process of
+its own, because a model needs much memory: when memory runs out, this program ends and not the
+router. It writes a line of JSON when it is ready, and one for each sound. A request is a line of
+JSON, {"bytes", "language"}, followed by the bytes of the sound.
 
     python -P local_listener.py MODEL
 """
@@ -16,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-# Started by its path, it finds its own folder.
+# The program is started by its path, so it adds its own folder to the import path.
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from router.senses.expendable import be_expendable
@@ -26,13 +27,13 @@ _MODULE = "faster_whisper"
 
 
 def main() -> None:
-    """Load the model, then listen until nobody asks any more."""
+    """Load the model, then answer requests until the input ends."""
     be_expendable()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints is no answer
+    os.dup2(2, 1)  # the output of libraries must not be taken for an answer
     try:
         model = importlib.import_module(_MODULE).WhisperModel(sys.argv[1], compute_type="auto")
-    except Exception as error:  # noqa: BLE001 - not installed, no such model, no way to fetch it
+    except Exception as error:  # noqa: BLE001 - not installed, no such model, no download
         _say(answers, {"unable": _words_of(error)})
         return
     _say(answers, {"ready": True})
@@ -48,11 +49,11 @@ def _answer(model: Any, asked: BinaryIO, question: dict[str, Any]) -> dict[str, 
         pieces, _ = model.transcribe(
             sound,
             language=question["language"],
-            vad_filter=True,  # of silence it makes things up
-            condition_on_previous_text=False,  # and goes on with what it made up
+            vad_filter=True,  # it would invent words for silence
+            condition_on_previous_text=False,  # and would continue with invented words
         )
         words = "".join(piece.text for piece in pieces)
-    except Exception as error:  # noqa: BLE001 - whatever a library raises at a sound
+    except Exception as error:  # noqa: BLE001 - libraries raise anything for a broken sound
         return {"failed": _words_of(error)}
     return {"text": words.strip()[:_LONGEST]}
 

@@ -1,4 +1,4 @@
-"""Makes what understands media, from the configuration."""
+"""Makes the services for media jobs, from the configuration."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -21,11 +21,11 @@ from router.tenants.policy import budgets, policy
 
 _PARALLEL = 8
 _ATTEMPTS = 4
-_LEASE = 12.0  # seconds; who works on a job renews it
+_LEASE = 12.0  # seconds; the attempt renews it
 
 
 def make_listener(settings: Settings) -> Listener | None:
-    """Return what transcribes sound, not loaded yet; None if nothing does."""
+    """Return the speech recognition, not loaded yet, or None if there is none."""
     if not settings.hears:
         return None
     if settings.stt_local_model is not None:
@@ -37,7 +37,7 @@ def make_listener(settings: Settings) -> Listener | None:
 
 
 def make_describer(settings: Settings, providers: Mapping[str, LlmProvider]) -> Describer | None:
-    """Return what describes pictures; None if the LLM that answers sees them itself."""
+    """Return the service that describes pictures; None if the LLM that answers gets them itself."""
     provider = providers[settings.llm_provider]
     return Describer(provider) if settings.n8n_enabled and provider.has_key else None
 
@@ -52,7 +52,7 @@ def make_understander(
     bodies: Bodies,
     wake_turns: Callable[[float], None],
 ) -> Understander:
-    """Return the loop, not running. `evolution` has a pool of its own."""
+    """Return the loop, not running yet. `evolution` has its own pool."""
     senses = Senses(
         database=database,
         evolution=evolution,

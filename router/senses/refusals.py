@@ -1,4 +1,4 @@
-"""Why a file is not opened, in the program that opens files (`decoder`)."""
+"""The refusal of a file, in the program that opens files (`decoder`)."""
 
 
 class Refused(Exception):

@@ -1,4 +1,4 @@
-"""The words for an opened file, and who describes pictures that the LLM is not shown."""
+"""Words for an opened file, and descriptions of pictures for an LLM that does not get them."""
 
 from router.llm.errors import LlmAway, LlmError
 from router.llm.provider import LlmProvider, Picture, Prompt, PromptMessage
@@ -6,7 +6,7 @@ from router.senses.decoding import Opened
 from router.senses.hearing import NeedAway, NotUnderstood
 
 MOST_TOKENS = 500  # of a description
-TOKENS_A_PICTURE = 1500  # at most, of one of ours, where the LLM has not told
+TOKENS_A_PICTURE = 1500  # at most, for one of our pictures, if the LLM reports no number
 _LONGEST = 4000  # characters of a description
 _SYSTEM = """\
 You describe pictures that a customer sent to a business on WhatsApp, for a colleague who answers \
@@ -22,7 +22,7 @@ class Describer:
         self._provider = provider
 
     async def describe(self, pictures: tuple[str, ...]) -> tuple[str, int]:
-        """Return what they show, and the cost in tokens. Raises NotUnderstood."""
+        """Return what the pictures show, and the cost in tokens. Raises NotUnderstood."""
         shown = tuple(Picture(f"[picture {n}]", jpeg) for n, jpeg in enumerate(pictures, 1))
         asked = (PromptMessage("user", "What do these show?"),)
         prompt = Prompt(_SYSTEM, asked, shown)
@@ -31,13 +31,13 @@ class Describer:
             reply = await self._provider.complete(prompt, model=None, max_tokens=MOST_TOKENS)
         except LlmAway as error:
             tokens = 0 if error.is_free else may_cost
-            text = f"nobody described it: {error}"
+            text = f"it was not described: {error}"
             raise NeedAway(text, "describer", error.retry_after, tokens=tokens) from error
         except LlmError as error:
-            raise NotUnderstood(f"nobody described it: {error}", final=False) from error
+            raise NotUnderstood(f"it was not described: {error}", final=False) from error
         tokens = reply.tokens_in + reply.tokens_out
         if not reply.text.strip():
-            why = "nobody described it: no word was said"
+            why = "it was not described: the answer is empty"
             raise NotUnderstood(why, final=False, tokens=tokens)
         return reply.text.strip()[:_LONGEST], tokens
 

@@ -1,7 +1,7 @@
-"""A voice message is decoded before it is sent: it must be a sound.
+"""Checks that a voice message is audio, by decoding it before it is sent.
 
-If Evolution cannot decode a file, it makes an empty voice message, sends that, and reports success.
-So every voice that is not made here is checked here, whoever provides it.
+If Evolution cannot decode a file, it sends an empty voice message, and reports success. So every
+voice message that is not made by HybridFlow is checked here.
 """
 
 import asyncio
@@ -12,17 +12,17 @@ from router.outbound.media import NoMedia
 from router.senses.decoding import Decoder
 from router.senses.hearing import NoRoom, NotUnderstood
 
-_WAIT = 20.0  # seconds for a place: somebody waits for the answer
+_WAIT = 20.0  # seconds to wait for a place, because a caller waits for the answer
 
 
 class Sounds:
-    """Recognises sounds, in the program that opens files."""
+    """Checks sounds, with the program that opens files."""
 
     def __init__(self, decoder: Decoder | None = None) -> None:
         self._decoder = decoder or Decoder(wait=_WAIT)
 
     async def require(self, content: bytes | str, tenant_id: int) -> None:
-        """Raise NoMedia if it is not a sound, or cannot be opened now; a text is base64."""
+        """Raise NoMedia if the content is not audio, or cannot be opened now; a `str` is base64."""
         try:
             if isinstance(content, str):
                 content = await asyncio.to_thread(base64.b64decode, content, validate=True)

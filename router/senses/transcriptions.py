@@ -1,6 +1,6 @@
-"""POST /audio/transcriptions through OpenAI's SDK, which is loaded in a thread.
+"""Transcribes sound by POST /audio/transcriptions, through OpenAI's SDK (loaded in a thread).
 
-OpenAI, Groq, or your own whisper server: they differ in the URL, the key and the model.
+The service is OpenAI, Groq, or your own whisper server: they differ in URL, key and model.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 _IT = "the speech service"
 TOKENS_A_SECOND = 10
-"""Of sound, if a server reports no tokens."""
-_REFUSED = (400, 404, 413, 415, 422)  # for what the sound, or the request, is
-_LONGEST = 20_000  # characters: what is said in ten minutes is half as long
+"""The cost of a second of sound, if a server reports no tokens."""
+_REFUSED = (400, 404, 413, 415, 422)  # the sound or the request is refused, not the account
+_LONGEST = 20_000  # characters; ten minutes of speech have half as many
 
 
 class Transcriptions:
@@ -35,7 +35,7 @@ class Transcriptions:
         self, base_url: str | None, api_key: SecretStr | None, model: str, timeout: float
     ) -> None:
         self._base_url = base_url
-        self._api_key = api_key or SecretStr("none")  # a server of one's own asks for no key
+        self._api_key = api_key or SecretStr("none")  # your own server needs no key
         self._model = model
         self._timeout = timeout
         self._client = InThread(self._connect)
@@ -60,12 +60,12 @@ class Transcriptions:
         except openai.APIStatusError as error:
             said = hide(self._api_key, _reason(error.body))
             raise _judged(error.status_code, said, error.response.headers) from error
-        except openai.APIError as error:  # it may have listened, and charge for that
+        except openai.APIError as error:  # the service may have transcribed it, and charge for it
             cause = error.__cause__
             unasked = isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout)
             text = f"{_IT}: {type(error).__name__}"
             raise NeedAway(text, "speech", may_have_cost=not unasked) from error
-        except ValueError as error:  # the SDK lets broken JSON through as it is
+        except ValueError as error:  # the SDK passes on the error of broken JSON
             text = f"{_IT}: its answer is not JSON"
             raise NotUnderstood(text, final=False, may_have_cost=True) from error
         words = getattr(answer, "text", None)
@@ -91,7 +91,7 @@ class Transcriptions:
 
 
 def _judged(status: int, said: str, headers: Mapping[str, str]) -> NotUnderstood:
-    """Return what an error means: about this sound, or that nobody transcribes for now."""
+    """Return what an error means: it is about this sound, or the service is away."""
     text = f"{_IT} answered {status}: {said}"
     if status in _REFUSED and account_cause(status, said) is None:
         return NotUnderstood(text, final=True)
@@ -99,7 +99,7 @@ def _judged(status: int, said: str, headers: Mapping[str, str]) -> NotUnderstood
 
 
 def _tokens(usage: object) -> int:
-    """Return the cost, as far as the response reports it."""
+    """Return the cost in tokens, if the response reports it."""
     told = tokens_told(getattr(usage, "total_tokens", None))
     return told or TOKENS_A_SECOND * tokens_told(getattr(usage, "seconds", None))
 

@@ -1,4 +1,4 @@
-"""Claims media jobs and has each worked on, several at a time; the loop is in `router.running`."""
+"""Claims media jobs and starts an attempt for each, several at a time (see `router.running`)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""Voice messages: which replies are spoken, in which voice, in WhatsApp's format."""
+"""Voice messages: which replies are spoken, by which voice, in WhatsApp's format."""

@@ -1,7 +1,7 @@
-"""Which parts of a reply are read aloud, and in which words: pure.
+"""Decides which parts of a reply are read aloud, and in which words. Pure.
 
-A voice cannot read marks, emoji and URLs. What somebody has to copy or to look at (a key, a code, a
-long number, a table) stays text, and a link follows as text.
+A voice cannot read formatting, emoji and URLs. Text that people have to copy or look at (a key, a
+code, a long number, a table) stays text, and a link follows as text.
 """
 
 import re
@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 from router.whatsapp.splitting import split_reply
 
-MOST_MESSAGES = 6  # of one text; what alternates more often is written from there on
-MOST_CHARACTERS = 1000  # of one voice message, which is a minute; more is read than listened to
-_MOST_WRITTEN = 4 * MOST_CHARACTERS  # with its marks; what is longer is not even looked through
+MOST_MESSAGES = 6  # of one text; if voice and text alternate more often, the rest is text
+MOST_CHARACTERS = 1000  # of one voice message: about a minute; longer texts are better read
+_MOST_WRITTEN = 4 * MOST_CHARACTERS  # including formatting; longer texts are not examined
 _GAP = re.compile(r"\n[^\S\n]*\n\s*")
 _LINK = re.compile(
     r"(?:(?:https?://|www\.)[^\s<>()]*"
-    r"|(?<![\w@./-])(?:[a-z0-9][a-z0-9-]{0,62}\.){1,5}"  # as they are often written
+    r"|(?<![\w@./-])(?:[a-z0-9][a-z0-9-]{0,62}\.){1,5}"  # without a scheme
     r"(?:(?:com|net|org|gov)(?:\.[a-z]{2})?|br|app|online|shop|store|[a-z]{2,10}(?=/\w))"
     r"(?:[/?][^\s<>()]*)?(?![\w@-])"
     r")(?<![.,;:!?\"'*_~])",
@@ -24,15 +24,15 @@ _LINK = re.compile(
 _TO_COPY = re.compile(
     r"```|`[^`\n]+`|\|"  # code, tables
     r"|[0-9a-f]{8}-[0-9a-f]{4}-"  # a random key
-    r"|\b000201[0-9]{4}"  # a Pix code that is copied and pasted
+    r"|\b000201[0-9]{4}"  # a Pix code for copying
     r"|[^\s@]+@[^\s@]+\.\w+"
-    r"|(?<!\S)@\w[\w.]{2,}"  # a name in a network
+    r"|(?<!\S)@\w[\w.]{2,}"  # a name in a social network
     r"|#[0-9]{3,}"
-    r"|(?<![0-9.,])[0-9]{5,}(?![.,]?[0-9])"  # no number that is spoken has as many in a row
+    r"|(?<![0-9.,])[0-9]{5,}(?![.,]?[0-9])"  # more digits in a row than a spoken number has
     r"|\b(?:c[oó]digos?|senha|contrase[nñ]a|clave|code|password|pin|protocolo|token|chave pix)\b"
     r"[^\w\n]*(?:\w{1,10}[^\w\n]+){0,4}?[0-9]{3,}"
     r"|\b(?:pedido|orden|order) ?(?:n[uú]mero|number|n[ºo°.]{1,2})?[ :*]{0,3}[0-9]{3,}"
-    r"|(?:[0-9][ .()/-]{0,2}){8,}"  # a phone, a document, a bar code
+    r"|(?:[0-9][ .()/-]{0,2}){8,}"  # a phone number, a document's number, a bar code
     r"|\b(?=\w*[0-9])(?=\w*[A-Z])[0-9A-Z]{6,}\b",
     re.IGNORECASE,
 )
@@ -52,7 +52,7 @@ _LETTER = re.compile(r"[^\W\d_]")
 
 
 def read_aloud(text: str) -> str | None:
-    """Return the words in which a text is read aloud; None: it stays text."""
+    """Return the words to read aloud for a text, or None if it stays text."""
     if len(text) > _MOST_WRITTEN:
         return None
     text = _UNSEEN.sub("", text)
@@ -69,8 +69,8 @@ def read_aloud(text: str) -> str | None:
 def in_voice(text: str) -> tuple[str, ...]:
     """Return the messages of a spoken reply, in order.
 
-    Paragraphs that can be read aloud are one message, up to the maximum length. The links that were
-    cut out of them follow.
+    Paragraphs that can be read aloud are joined into one message, up to the maximum length. The
+    links that were cut out of them follow as text.
     """
     messages: list[str] = []
     aloud: list[str] = []
@@ -100,7 +100,7 @@ def in_voice(text: str) -> tuple[str, ...]:
 
 
 def _few(messages: list[str]) -> tuple[str, ...]:
-    """Return the messages; if there are many, the last of them joined into one as text."""
+    """Return the messages; if there are too many, the last ones are joined into one text."""
     if len(messages) <= MOST_MESSAGES:
         return tuple(messages)
     rest = "\n\n".join(messages[MOST_MESSAGES - 1 :])
@@ -114,7 +114,7 @@ def _without_links(paragraph: str) -> str:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """Yield the paragraphs; a block of code is one, whatever is in it."""
+    """Yield the paragraphs; a block of code is one paragraph, even with empty lines."""
     begins, last, fences = 0, 0, 0
     for gap in _GAP.finditer(text):
         fences += text.count("```", last, gap.start())

@@ -5,7 +5,7 @@ from router.speech.voice import Voice, VoiceTerms
 
 
 def open_voice(settings: Settings) -> Voice | None:
-    """Return the voice, not loaded yet; None: the deployment has none."""
+    """Return the voice, not loaded yet, or None if the deployment has none."""
     if settings.tts_api_key is None and settings.tts_base_url is None:
         return None
     return Voice(

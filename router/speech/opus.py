@@ -1,7 +1,7 @@
-"""A voice message as WhatsApp plays it: Ogg with Opus, one channel, with its length.
+"""Makes voice messages in the format that WhatsApp plays: Ogg with Opus, one channel, with length.
 
-Something undecodable would arrive as an empty voice message, and nobody would know, so everything
-is decoded first. For a thread: nothing here waits, and some of it takes a while.
+Undecodable audio would arrive as an empty voice message without any error, so everything is decoded
+first. This takes CPU time, so callers run it in a thread.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
 
 RATE = 48_000
-_BITS = 32_000  # a second
+_BITS = 32_000  # per second
 _SHORTEST, _LONGEST = 0.2, 180.0  # seconds
 _SILENT = 64  # of 32,768
-_FORMATS = "ogg,mp3,wav,flac,aac,mov,matroska"  # files: a playlist or a session names others
+_FORMATS = "ogg,mp3,wav,flac,aac,mov,matroska"  # no playlists or sessions: they name other files
 
 
 class BadAudio(Exception):
-    """It is not a sound that can be sent; the text says why."""
+    """The content is not audio that can be sent; the text says why."""
 
 
 def voice_note(content: bytes) -> tuple[bytes, float]:
-    """Return a recording as a voice message, and its seconds. Raises BadAudio."""
+    """Return a recording as a voice message, and its length in seconds. Raises BadAudio."""
     import av
     from av.error import FFmpegError
 
@@ -48,7 +48,7 @@ def voice_note(content: bytes) -> tuple[bytes, float]:
 
 
 def _decoded(content: bytes) -> list[AudioFrame]:
-    """Return all of the sound, in one form. Raises BadAudio and FFmpegError."""
+    """Return all of the sound in one format. Raises BadAudio and FFmpegError."""
     import av
 
     frames: list[AudioFrame] = []
@@ -65,7 +65,7 @@ def _decoded(content: bytes) -> list[AudioFrame]:
                 raise BadAudio(f"it is longer than {_LONGEST:g} seconds")
         frames += resampler.resample(None)
     for frame in frames:
-        frame.pts = None  # one follows the other: no gap of the file is kept
+        frame.pts = None  # frames follow each other without the file's gaps
     return [frame for frame in frames if frame.samples]
 
 

@@ -1,4 +1,4 @@
-"""A voice that reads texts aloud: OpenAI's `/audio/speech`, or any server that speaks it."""
+"""A voice that reads texts aloud: OpenAI's `/audio/speech`, or any compatible server."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 _AT_ONCE = 8
-_MOST_BYTES = 8_000_000  # a minute of what is not compressed, and some more
-_SILENT_AFTER = 2  # times in a row that it did not answer in time, or at all
-_SILENT_FOR = 60.0  # seconds in which it is not asked then: each would wait as long in vain
+_MOST_BYTES = 8_000_000  # more than a minute of uncompressed audio
+_SILENT_AFTER = 2  # failures in a row (no answer, or not in time)
+_SILENT_FOR = 60.0  # seconds without calls after that: each call would only wait in vain
 
 
 class SpeechFailed(Exception):
@@ -28,7 +28,7 @@ class SpeechFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class VoiceTerms:
-    """Which server is called, with which key, for which voice of which model."""
+    """The server, the key, the model and the voice."""
 
     base_url: str | None
     api_key: SecretStr | None
@@ -39,16 +39,16 @@ class VoiceTerms:
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """In which voice, and how, a tenant's replies are spoken; None: as the deployment sets it."""
+    """The voice and style of a tenant's replies; None: the deployment's setting."""
 
     voice: str | None = None
     instructions: str | None = None
 
 
 class Voice:
-    """Reads aloud, a few texts at once. Loaded in a thread, like the SDKs of LLMs.
+    """Reads texts aloud, a few at once. It is loaded in a thread, like the SDKs of LLMs.
 
-    After a few failures in a row it is not called for a while.
+    After a few failures in a row, the server is not called for a while.
     """
 
     def __init__(self, terms: VoiceTerms, clock: Callable[[], float] = monotonic) -> None:
@@ -60,7 +60,7 @@ class Voice:
         self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def load(self) -> None:
-        """Load what the first text needs, beside the event loop."""
+        """Load what the first text needs, in a thread."""
         await self._loading.get()
 
     async def read(self, text: str, manner: Manner) -> bytes:
@@ -79,7 +79,7 @@ class Voice:
             raise SpeechFailed(f"the answer is not a sound: {error}") from error
         except SpeechFailed:
             raise
-        except Exception as error:  # whatever a server or a codec does: it is said in writing
+        except Exception as error:  # after any error of a server or codec, the reply stays text
             raise SpeechFailed(f"the voice failed: {error!r}") from error
         return note
 
@@ -118,7 +118,7 @@ class Voice:
         return bytes(content)
 
     def _load(self) -> AsyncOpenAI:
-        """Load the SDK and the codecs; takes seconds, in which nothing else may have to wait."""
+        """Load the SDK and the codecs. This takes seconds, so it runs in a thread."""
         import av  # noqa: F401 - opus.py needs it
         from openai import AsyncOpenAI
 

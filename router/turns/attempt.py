@@ -1,7 +1,7 @@
-"""One attempt at a turn: settle what is in doubt, have the reply made, send its parts.
+"""One attempt at a turn: settle its sends in doubt, have the reply made, send the parts.
 
-However an attempt ends, it tells the state how. If it cannot (the process died, the database is
-away), the turn comes back when the lease ends.
+An attempt always tells the state how it ended. If it cannot (the process died, the database is
+away), the turn becomes due again when the lease ends.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ class TurnAttempt:
 
     @property
     def leaves_due(self) -> bool:
-        """Whether another turn without a worker may be due once this one is closed."""
+        """Whether another turn may be due, without a worker, once this one is closed."""
         return self._hand.leaves_due
 
     def stop(self) -> bool:
-        """Give the turn back at the next safe point. True: nothing is being sent; cancel it."""
+        """Give the turn back at the next safe point. True: nothing is being sent; cancel now."""
         self._hand.stopped = True
         return not self._hand.is_sending
 

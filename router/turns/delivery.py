@@ -24,7 +24,7 @@ _MEDIA_ATTEMPTS = 6  # a minute if media is refused, two and a half if its serve
 
 
 class Delivery:
-    """Sends the reply to the turn in hand."""
+    """Sends the reply to one turn."""
 
     def __init__(self, hand: InHand) -> None:
         self._hand = hand
@@ -62,7 +62,7 @@ class Delivery:
             alone = len(parts) == 1
             if not await self._say(number, body, before=parts[:number], alone=alone):
                 return
-            parts = hand.turn.reply or parts  # it grows where a caption stands for its media
+            parts = hand.turn.reply or parts  # a given-up media may leave its caption as a new part
         if self._is_dead:
             hand.log(
                 Action.TURN_DEAD, "nothing of the reply can be delivered; it can be retried",
@@ -74,8 +74,8 @@ class Delivery:
     async def go_on_without_reply(self) -> None:
         """Go on if parts have begun but no reply is stored.
 
-        Either a flow in n8n has said something: finish that. Or nothing has reached the phone: then
-        the reply is made again, to everything that the contact has written by now.
+        If a flow in n8n has sent something, this finishes what it began. If nothing has reached the
+        phone, the reply is made again, to everything that the contact has written so far.
         """
         if any(part.send_state == "sent" for part in self._hand.turn.parts):
             await self._finish_flow()
@@ -108,10 +108,11 @@ class Delivery:
         before: tuple[Part, ...] = (),
         alone: bool = False,
     ) -> bool:
-        """Send one part, or give it up if it can never be sent; by voice unless `as_it_is`.
+        """Send one part, or give it up if it can never be sent.
 
-        `before` are the parts before it; `alone`: the turn says nothing else. Returns False if
-        nobody knows whether the part left; the turn is then put aside.
+        It is sent by voice if the reply is spoken, unless `as_it_is` is given. `before` are the
+        parts before it; `alone` means that the turn says nothing else. Returns False if nobody
+        knows whether the part was sent; the turn is then put aside.
         """
         hand = self._hand
         message = in_writing = as_it_is or outgoing(body, hand.turn, before)
@@ -120,9 +121,9 @@ class Delivery:
         try:
             await hand.stand()
             if message.has_substitute:
-                await hand.save_reply()  # another send may already be sending it
+                await hand.save_reply()  # the same message may already be on its way
             if as_it_is is None and hand.shop.voices.speaks(hand.turn):
-                await hand.save_reply()  # a voice takes seconds, and may end with the router
+                await hand.save_reply()  # a voice takes seconds, in which the router may stop
                 message = await hand.shop.voices.said(hand.turn, hand.line, body, message)
             if not message.has_substitute:
                 await self._saying.type_first(body)
@@ -140,7 +141,7 @@ class Delivery:
                 await hand.save_reply()  # the fence may not have been asked
             raise
         finally:
-            hand.is_sending = False  # the story tells what became of it
+            hand.is_sending = False  # the turn's story tells how the send ended
             if not isinstance(body, str) and "handoff" in body:
                 hand.shop.wake_notices()
         hand.unsaved = None
@@ -153,9 +154,9 @@ class Delivery:
     def _is_lost(self, failed: SendFailed, message: Outgoing) -> bool:
         """Whether this message can never be sent, so that the next one may go first.
 
-        If media is away and the turn has nothing else to say, it waits as long as the turn has
-        attempts. If there is something else to say, it waits a few minutes at most, because the
-        contact hears nothing meanwhile.
+        If the media cannot be fetched now and the turn has nothing else to say, the part waits as
+        long as the turn has attempts. If the turn has more to say, the part waits a few minutes at
+        most, because the contact hears nothing meanwhile.
         """
         most = self._hand.shop.rules.max_attempts
         if message.body.get("caption") or not self._is_alone:
@@ -165,9 +166,9 @@ class Delivery:
         return isinstance(cause, MessageRefused) or (is_last and isinstance(cause, MediaAway))
 
     async def _give_up(self, part: int, message: Outgoing, why: Exception) -> bool:
-        """Have the state give up a part, so that the next one follows. Raises SendStopped.
+        """Have the state give up a part, so that the next one can be sent. Raises SendStopped.
 
-        Returns False if nobody knows whether the part left after all; the turn is then put aside.
+        Returns False if the part may have been sent after all; the turn is then put aside.
         """
         hand = self._hand
         try:
@@ -186,7 +187,7 @@ class Delivery:
         )
         answer = await give_up_part(hand.shop.database, asked)
         if isinstance(answer, Refusal):
-            if answer.refused in ("already_sent", "in_doubt"):  # a webhook has reported it
+            if answer.refused in ("already_sent", "in_doubt"):  # a webhook reported its echo
                 return answer.refused == "already_sent"
             raise SendStopped(answer.refused)
         hand.turn = hand.turn.model_copy(update={"reply": answer.reply})
@@ -199,9 +200,10 @@ class Delivery:
         return True
 
     async def _finish_flow(self) -> None:
-        """End what a flow began: send the texts that never left again, and close the turn.
+        """Finish what a flow began: send its texts that did not leave, and close the turn.
 
-        Nobody knows what else the flow would have said, and from the start it would repeat itself.
+        The rest of what the flow would have said is unknown, and a new run of it would repeat what
+        was said.
         """
         hand = self._hand
         for part in hand.turn.parts:

@@ -49,11 +49,11 @@ class ClaimLimits:
     answer_within_minutes: float = 60.0
     """Older turns are not answered, unless their tenant has its own setting."""
     calls_as: str | None = None
-    """The name by which this router calls others through the state; None: it can listen."""
+    """The name by which this router notifies others through the state; None: it can listen."""
 
 
 def comes_round(began: int, before: int, after: int) -> bool:
-    """Whether the step from tenant `before` to `after`, in a circle, passes `began` again."""
+    """Whether the step from tenant `before` to `after`, going round, passes `began` again."""
     if before < after:
         return before < began <= after
     return began > before or began <= after
@@ -69,7 +69,7 @@ class Dispatcher:
         begin_attempt: Callable[[ClaimedTurn, Seat], Attempt],
         is_elsewhere: Callable[[int], bool] = lambda _: False,
     ) -> None:
-        """Take `is_elsewhere`, which says that another handler than n8n makes a turn's reply."""
+        """`is_elsewhere` says whether a handler other than n8n makes a turn's reply."""
         self._database = database
         self._limits = limits
         self._begin_attempt = begin_attempt
@@ -92,17 +92,17 @@ class Dispatcher:
         self._after_tenant = 0
         self._after_without_n8n = 0
         self._took_none_since: int | None = None
-        """The tenant at which the round began in which no turn could be taken so far."""
+        """Where the current round began, if it has found no turn so far; otherwise None."""
         self._called_others_at = float("-inf")
         self._left = True
-        """Whether some were due at the last claim that were not claimed."""
+        """Whether the last claim left due turns unclaimed."""
 
     def wake(self, due_in: float = 0.0) -> None:
-        """There is (or will be, in `due_in` seconds) a turn to claim."""
+        """Claim now, or in `due_in` seconds: a turn is due then."""
         self._claims.wake(due_in)
 
     def help(self) -> None:
-        """Another router is full: claim what it cannot, if there is a seat."""
+        """Claim turns for another router that is full, if there is a free seat."""
         if self._seats.free:
             self.wake()
 
@@ -115,10 +115,10 @@ class Dispatcher:
         await self._claims.run()
 
     async def stop(self, grace: float = STOP_GRACE) -> None:
-        """Claim nothing more, and give back every turn of which nothing is being sent.
+        """Claim nothing more, and give back every turn that is not being sent.
 
-        A send has `grace` seconds to end. Then its turn is given back, too: the state knows that a
-        send is under way, and the next worker of the turn finds out how it ended.
+        A send has `grace` seconds to end. After that its turn is given back, too: the state knows
+        that a send is under way, and the turn's next worker finds out how it ended.
         """
         await self._claims.stop(grace)
 
@@ -126,7 +126,7 @@ class Dispatcher:
         """Claim due turns and start working on them."""
         places = free if self._flows is None else self._flows.free(self._own())
         self._left, is_n8n_full = True, places <= 0
-        # Another handler may make one of those that have the places, and nobody reports that.
+        # Another handler may take over one of these turns, and nothing reports that.
         look = Look(more=False, due_in=SOON)
         if places > 0:
             claimed = await self._take(self._what_to_claim(min(free, places)))
@@ -157,7 +157,7 @@ class Dispatcher:
             )  # fmt: skip
         for ended in claimed.exhausted:
             log_event(
-                _log, Action.TURN_DEAD, "its last attempt fell silent; it can be retried",
+                _log, Action.TURN_DEAD, "the lease of its last attempt ended; it can be retried",
                 level=logging.ERROR, **ended.model_dump(),
             )  # fmt: skip
         for turn in claimed.turns:
@@ -165,7 +165,7 @@ class Dispatcher:
         return claimed
 
     def _is_round_over(self, claimed: ClaimedTurns) -> bool:
-        """Whether all tenants were looked at since the last claimed turn: none is due now."""
+        """Whether all tenants were looked at since the last claimed turn: no turn is due now."""
         if claimed.taken or not claimed.more:
             self._took_none_since = None
             return False
@@ -175,7 +175,7 @@ class Dispatcher:
         return is_over
 
     async def _call_others(self) -> float:
-        """Call other routers that may have a seat; a bit later if that was done just now."""
+        """Notify other routers, which may have a free seat. Return the seconds to the next call."""
         now = asyncio.get_running_loop().time()
         if (again := self._called_others_at + _BETWEEN_CALLS) > now:
             return again - now
@@ -186,10 +186,10 @@ class Dispatcher:
     def _what_to_claim(self, free: int) -> ClaimTurns:
         """Say how many turns to claim, and the shares of a tenant in n8n and in this process.
 
-        A turn under way here counts until it ends, whatever became of its lease, and this process
-        knows better than the state which of them are in n8n. A tenant that is
-        alone gets its share of the seats; if several tenants have many turns, some seats stay free
-        for the next. Even together with its standing turns, a tenant has no more than a share.
+        A turn under way here counts until it ends, even if its lease is over, and this process
+        knows better than the state which of its turns are in n8n. A tenant that is alone gets its
+        share of the seats; if several tenants have many turns, some seats stay free for other
+        tenants. A tenant's standing turns count, too: with them it has no more than a share.
         """
         limits = self._limits
         share, places = limits.tenant_share, self._flows
@@ -235,7 +235,7 @@ class Dispatcher:
         return 0.0 if self._flows is None else self._flows.soon(self._own())
 
     def _flow_has_answered(self) -> None:
-        """Look for the next turn for n8n, if there was one."""
+        """Claim the next turn for n8n, if the last claim left any."""
         if self._left:
             self.wake(self._soon())
 

@@ -1,4 +1,4 @@
-"""How an attempt fails: what was to blame, what the contact is told, what the state is told."""
+"""How an attempt fails: the cause, what the contact is told, what the state is told."""
 
 import logging
 from contextlib import suppress
@@ -40,7 +40,7 @@ class Failure:
             return "transient"
         if not isinstance(error, LlmAway):
             return "permanent"
-        # The LLM answers others but timed out here: then this question is too much for it.
+        # If the LLM answers others but timed out here, this question is too much for it.
         llm = llm_of(self._hand.turn.tenant)
         is_too_much = not error.is_free and self._hand.shop.reach.worked_since(
             llm, self._hand.began
@@ -88,7 +88,7 @@ class Failure:
             hand.shop.wake_notices()
 
     async def _say_fallback(self, kind: Kind, cause: Cause, told: str) -> None:
-        """Send the tenant's fallback message if it is due; a failure of this does not matter."""
+        """Send the tenant's fallback message if it is due; it does not matter if that fails."""
         hand = self._hand
         message = hand.turn.tenant.fallback_message
         if message is None or hand.stopped:
@@ -102,7 +102,7 @@ class Failure:
 
 def _kind_of_send(failed: SendFailed) -> Kind:
     if isinstance(failed.cause, MediaAway):
-        return "transient"  # only this media has the problem: others are sent meanwhile
+        return "transient"  # only this media is affected: other messages are sent meanwhile
     return "away" if failed.is_away else "permanent"
 
 

@@ -1,9 +1,9 @@
-"""The marks by which a model names a file of the business, found in what it wrote: pure.
+"""Finds the marks by which a model names a file of the business in its text. Pure.
 
-A mark is `[[image:NAME]]`, in two brackets. If its file exists and the mark is on a line of its
-own, it divides the text there. Within a line, a table or a block of code, the file follows the text
-that must stay whole. A mark of an unknown file is removed, and the text around it stays. In single
-brackets it is ordinary text.
+A mark is `[[image:NAME]]`, in double brackets. If its file exists and the mark is on a line of its
+own, it divides the text there. Within a line, a table or a block of code, the file comes after the
+text that must stay whole. The mark of an unknown file is removed, and the text around it stays. In
+single brackets it is ordinary text.
 """
 
 import re
@@ -20,7 +20,7 @@ _MARK = re.compile(_OPENED.pattern + r"([^\[\]\n]{0,200})\]\]", re.IGNORECASE)
 _BLOCK = re.compile(r"```(.*?)```", re.DOTALL)
 _ONLY_MARKS = re.compile(rf"\s*(?:{_MARK.pattern}\s*)+", re.IGNORECASE)
 _CLOSED = "]]"
-_MOST_NESTED = 20  # nested marks: each one means another look at the whole text; nobody needs more
+_MOST_NESTED = 20  # nested marks; for each, the whole text is searched again
 _CODE = "```"
 _CELL = "|"
 _PAIRS = {**dict(zip("*_~`\"'", "*_~`\"'", strict=True)), "“": "”", "«": "»", "(": ")"}
@@ -31,11 +31,11 @@ _EXTENSION = re.compile(r"\.[a-z0-9]{2,4}\Z")
 _BLANK = " \t"
 _BLANKS = re.compile(rf"[{_BLANK}]+")
 _ENDS = "\n.,;:!?)”»"
-# What is left over when the file is taken out: quotation marks, a bullet.
+# What may be left over when a mark is removed: quotation marks, a bullet.
 _REST = re.compile(r"(?:```[A-Za-z]{1,20}\n|\d{1,3}[.)](?!\S)|[\s>\"'()\[\]«»“”*_~:.,;|`#!-])*+")
 _REST_LINE = re.compile(r"[\s>\"'()«»“”*_~#-]*")
-# Markdown that a model puts around a mark without meaning it: ![Menu](mark), [Menu](mark),
-# ![[image:menu]], and a mark with its brackets escaped.
+# Markdown that a model may put around a mark: ![Menu](mark), [Menu](mark), ![[image:menu]], and a
+# mark with escaped brackets. It is removed.
 _SHOWN = re.compile(
     rf"(!?)\[([^\[\]\n]{{0,200}})\]\([ \t]{{0,9}}({_MARK.pattern})[ \t]{{0,9}}\)", re.IGNORECASE
 )
@@ -70,7 +70,7 @@ def taken_apart(text: str, known: Collection[str]) -> list[str | Named]:
 
 
 def _without_rest(piece: str) -> str:
-    """Return a piece without leading and trailing lines of signs that surrounded a mark."""
+    """Return a piece without the leading and trailing signs that surrounded a mark."""
     lines = piece.split("\n")
     is_said = [not _REST_LINE.fullmatch(line) for line in lines]
     if not any(is_said):
@@ -79,7 +79,7 @@ def _without_rest(piece: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """Return the text with its marks freed of the Markdown that surrounds only them."""
+    """Return the text without the Markdown that surrounds only a mark."""
     text = _EMBEDDED.sub("", _ESCAPED.sub(r"[[\1]]", text))
     return _SHOWN.sub(lambda shown: shown[3] if shown[1] else f"{shown[2]} {shown[3]}", text)
 
@@ -94,14 +94,14 @@ def _divided(text: str) -> Iterator[str | Named]:
 
 
 def _name_in(mark: re.Match[str]) -> str:
-    """Return the name as files have it: a model may write `Menu do Dia`, or menu-do-dia.jpg."""
+    """Return the file's stored name: a model may write `Menu do Dia`, or menu-do-dia.jpg."""
     letters = unicodedata.normalize("NFKD", mark[1].replace("\\", "").strip(" \t\"'`*“”«»").lower())
     plain = "".join(each for each in letters if not unicodedata.combining(each))
     return _NO_LETTER_OF_A_NAME.sub("-", _EXTENSION.sub("", plain))
 
 
 def _on_own_lines(text: str) -> str:
-    """Return the text with each mark on a line of its own, behind the text that must stay whole."""
+    """Return the text with each mark on a line of its own, after the text that must stay whole."""
     if not _MARK.search(text):
         return text
     lines: list[str] = []
@@ -125,12 +125,13 @@ def _bared(block: re.Match[str]) -> str:
 
 
 def _taken_off(line: str) -> tuple[list[str], list[str]]:
-    """Return the lines that one line becomes, and which of them are marks.
+    """Divide one line at its marks. Return the new lines, and which of them are marks.
 
-    A sentence, an item and a row stay whole; between two sentences a file stays where it is named.
+    A sentence, a list item and a table row stay whole. A file named between two sentences stays
+    there.
     """
     if _OPENED.search(_MARK.sub(" ", line)):
-        return [line], []  # without the marks there would be another one
+        return [line], []  # removing its marks would form another mark
     told: list[str] = []
     found: list[str] = []
     here: list[str] = []
@@ -162,11 +163,11 @@ def _may_end(before: str, rest: str) -> bool:
 
 def _is_open(before: str) -> bool:
     """Whether bold, code, a quotation or a parenthesis began in a line and has not ended yet."""
-    said = before.replace("**", "*")  # two begin what one does
+    said = before.replace("**", "*")  # `**` opens bold just as `*` does
     return any(
         said.count(sign) % 2 if sign == end else said.count(sign) > said.count(end)
         for sign, end in _PAIRS.items()
-        if sign not in "_'"  # which stand within words, too
+        if sign not in "_'"  # these also occur within words
     )
 
 
@@ -201,9 +202,9 @@ def _cut(text: str, known: Collection[str]) -> str:
 
 
 def _joined(kept: str, more: str) -> str:
-    """Return the text before and behind a removed mark, joined as if it had never been there.
+    """Join the texts before and after a removed mark, as if there had been no mark.
 
-    Two words do not become one: the text that is sent is the text that was checked.
+    Two words never become one: the text that is sent is the text that was checked.
     """
     more = more.lstrip(_BLANK) if kept else more
     if _ends_with_opening(kept):

@@ -1,15 +1,15 @@
 """How many more turns n8n may have, including what only this router knows yet.
 
-The state counts a turn as n8n's from when it was given to n8n until it is closed. This router knows
-more about its own turns: a claimed turn is on its way to n8n although it is not counted yet; once
-the flow has answered or failed, n8n is done with the turn, however long sending takes; and what the
-fallback makes is never n8n's. The state is told so at each claim.
+The state counts a turn as n8n's from the moment it is given to n8n until it is closed. This router
+knows more about its own turns: a claimed turn may be on its way to n8n and not counted yet; once
+the flow has answered or failed, n8n is done with the turn, even if sending takes long; and n8n
+never has the turns of the fallback handler. Each claim tells the state what this router knows.
 """
 
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-SOON = 0.2  # seconds in which a few places become free: one look for all of them
+SOON = 0.2  # seconds; places that become free within this time are filled by one claim
 _A_FEW = 4  # a quarter of all
 
 
@@ -41,9 +41,9 @@ class FlowPlaces:
         return self.count - sum(self.has(*each) for each in own)
 
     def soon(self, own: Collection[tuple[int, Seated]]) -> float:
-        """Return in how many seconds to look for the next turns, now that one has ended.
+        """Return in how many seconds to claim the next turns, now that one has ended.
 
-        At once if a quarter of the places is free. While almost all are taken, they are given away
-        a few at a time, because a look for one turn costs as much as a look for many.
+        0 if a quarter of the places is free. While almost all are taken, a few are filled together,
+        because a claim of one turn costs as much as a claim of many.
         """
         return 0.0 if self.free(own) * _A_FEW >= self.count else SOON

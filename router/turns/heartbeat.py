@@ -1,6 +1,6 @@
-"""Renews the leases of the attempts under way: only a living process keeps its turns.
+"""Renews the leases of the attempts under way, so that only a living process keeps its turns.
 
-So a lease can be short, and another process soon takes up the turns of one that died.
+This allows short leases: when a process dies, another one soon takes over its turns.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ class Attempt(Work, Protocol):
 
     @property
     def leaves_due(self) -> bool:
-        """Whether another turn without a worker may be due once this one is closed."""
+        """Whether another turn may be due, without a worker, once this one is closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Heartbeat:
         worker: str,
         lease: float,
     ) -> None:
-        """Take the worker's name, under which turns were claimed, and the lease in seconds."""
+        """`worker` is the name under which turns are claimed, `lease` their lease in seconds."""
         self._database = database
         self._under_way = under_way
         self._worker = worker
@@ -82,7 +82,7 @@ class Heartbeat:
         return self._lease / _BEATS
 
     def _give_up(self, work: Mapping["asyncio.Task[None]", UnderWay], lost: set[int]) -> None:
-        """End attempts whose turn is closed or somebody else's: the fence would refuse them."""
+        """End attempts whose turn is closed or has another worker: the fence would refuse them."""
         for task, each in work.items():
             if each.turn.turn_id in lost and each.attempt.stop():
                 task.cancel()

@@ -1,4 +1,4 @@
-"""The turn of one attempt, as it is known by now, and the tools to work on it."""
+"""The turn of one attempt, as far as it is known, and the tools to work on it."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -52,7 +52,7 @@ class AttemptRules:
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What every attempt works with."""
+    """The tools that all attempts share."""
 
     database: Database
     maker: ReplyMaker
@@ -73,7 +73,7 @@ class Workshop:
 
 
 class InHand:
-    """One attempt's turn. `stopped`: give it back at the next safe point."""
+    """One attempt's turn. If `stopped`, it is given back at the next safe point."""
 
     def __init__(self, turn: ClaimedTurn, workshop: Workshop, seat: Seat) -> None:
         self.turn = turn
@@ -84,19 +84,19 @@ class InHand:
         self.stopped = False
         self.is_sending = False
         self.leaves_due = True
-        """Whether a turn may be due that nobody has, as the last of the reply is recorded."""
+        """Whether a turn without a worker may be due once the reply's last part is recorded."""
         self.unsaved: MadeReply | None = None
-        """A reply that was made and is not written down yet: the fence of its first part does."""
+        """A reply that was made but is not stored yet; the fence of its first part stores it."""
         self._claimed_at = turn.now
 
     def as_of_now(self) -> ClaimedTurn:
-        """Return the turn at the state's current time: it has waited since it was claimed."""
+        """Return the turn with the state's current time instead of the time of its claim."""
         passed = timedelta(seconds=self.shop.reach.now() - self.began)
         return self.turn.model_copy(update={"now": self._claimed_at + passed})
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """Mark that a send may be under way in this block: the attempt is not cancelled there."""
+        """Mark that a send may be under way in this block, so that the attempt is not cancelled."""
         self.is_sending = True
         try:
             yield
@@ -111,7 +111,7 @@ class InHand:
             raise SendFailed(error) from error
 
     async def save_reply(self) -> None:
-        """Store a reply before its first part passes the fence. Raises SendStopped."""
+        """Store the reply now, before its first part passes the fence. Raises SendStopped."""
         if self.unsaved is None:
             return
         reply, self.unsaved = self.unsaved, None
@@ -138,7 +138,7 @@ class InHand:
             self.log_away(error)
 
     def log_away(self, error: DatabaseAway) -> None:
-        """Log that the state cannot be told, and who goes on with the turn."""
+        """Log that the database is away, and that the turn comes back when its lease ends."""
         self.log(Action.DATABASE_AWAY, f"the lease will bring the turn back: {error}")
 
     def log(

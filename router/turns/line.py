@@ -1,4 +1,4 @@
-"""Whether a reply that is made again could be sent: checked before the LLM is asked and paid."""
+"""Checks whether a reply could be sent before it is made again: the LLM costs money."""
 
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionAway, EvolutionRefused

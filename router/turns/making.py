@@ -1,4 +1,4 @@
-"""Making a reply: whether there is to be one, what it may cost, and what it says."""
+"""Making a reply: whether one is needed, what it may cost, and what it says."""
 
 import asyncio
 from contextlib import suppress
@@ -29,14 +29,14 @@ from router.turns.saying import delivered, said_without_a_model
 from router.turns.voices import tokens_aloud
 
 _SENDS_AND_ANSWERS = (
-    "the flow has sent through the gateway, and its answer is not said besides: a flow that sends"
-    " by itself answers with silence, or has the contract gateway"
+    "the flow has sent messages through the gateway, so its answer is not sent, too: a flow that"
+    " sends by itself must answer with silence, or have the contract gateway"
 )
 _NOT_SENT = "the flow is silent, and nothing of what it sent through the gateway has left"
 
 
 class Making:
-    """Makes the reply to the turn in hand."""
+    """Makes the reply to one turn."""
 
     def __init__(self, hand: InHand) -> None:
         self._hand = hand
@@ -62,7 +62,7 @@ class Making:
         self._is_by_flow = reply.handler == "n8n"
         self._hand.unsaved = self._as_said(reply)
         if reply.provider is not None and reply.handler == "fallback":
-            # What a flow says need not come from the LLM that it names.
+            # A flow's reply proves nothing about the LLM: the flow may not have used it.
             self._hand.shop.reach.worked(llm_of(self._hand.turn.tenant))
         return self._hand.unsaved.parts
 
@@ -93,11 +93,11 @@ class Making:
         except TimeoutError as error:
             raise LlmAway("the reply took too long to be made") from error
         finally:
-            hand.seat.is_made = not isinstance(reply, HandedOver)  # which a flow has in hand
+            hand.seat.is_made = not isinstance(reply, HandedOver)  # a flow is still making that one
         return reply
 
     async def decline(self, error: LlmRefused) -> None:
-        """The model declines: handle it like a reply that the guard refuses."""
+        """Handle the model's refusal to answer like a reply that the guard refuses."""
         turn = self._hand.turn
         words = turn.tenant.handoff_message or turn.tenant.fallback_message or handoff_message(turn)
         speaker = replace(_speaker(turn), handoff_message=words)
@@ -105,15 +105,15 @@ class Making:
             await self._hand.shop.guard.declined(speaker, str(error))
 
     def broken_contract(self, refused: str) -> LlmFailed | None:
-        """Return the failure of a flow that answers although it has already sent something."""
+        """Return the failure if a flow answers although it has already sent something itself."""
         return LlmFailed(_SENDS_AND_ANSWERS) if refused == HAS_SPOKEN and self._is_by_flow else None
 
     def _as_said(self, reply: Reply) -> MadeReply:
-        """Return the reply as the messages that are sent. Raises LlmEmpty if there are none."""
+        """Return the reply divided into messages. Raises LlmEmpty if nothing is left to send."""
         by_voice, cost = self._hand.shop.voices.speaks(self._hand.turn), reply.cost
         parts = delivered(reply.parts, self._hand.turn, by_voice=by_voice)
         if not parts:
-            raise LlmEmpty("the reply is nothing but the name of a file that there is not")
+            raise LlmEmpty("the reply contains only the name of a file that does not exist")
         if by_voice and cost.get("tokens_in") is not None:
             cost["tokens_in"] = (cost["tokens_in"] or 0) + tokens_aloud(parts)
         return MadeReply(
@@ -125,7 +125,7 @@ class Making:
         )
 
     async def _may_answer(self) -> bool:
-        """Tell a contact once that the business is closed; return whether the AI answers, too."""
+        """If the business is closed, tell the contact once. Return whether the AI answers."""
         hand = self._hand
         hand.turn = hand.as_of_now()
         stretch = closed_stretch(hand.turn, hand.shop.rules.prompt.timezone)
@@ -144,7 +144,7 @@ class Making:
         return False
 
     async def _say_closed(self, message: str, opens_at: datetime) -> None:
-        """Send the away message before a reply is made. Raises what sending a part raises."""
+        """Send the away message before a reply is made. Raises SendFailed and SendStopped."""
         await self._hand.stand()
         speaker = closed(self._hand.turn, self._hand.line, opens_at)
         try:
@@ -158,7 +158,7 @@ class Making:
         self._hand.turn = with_said(self._hand.turn, message, sent.message_id)
 
     async def _be_silent(self, silence: Silence) -> None:
-        """Close the turn because nothing is to be said. Raises SendStopped."""
+        """Close the turn without a reply. Raises SendStopped."""
         asked = FinishTurn(**self._hand.turn.held, reason=silence.why, **silence.cost)
         answer = await finish_turn(self._hand.shop.database, asked)
         if isinstance(answer, Refusal) and answer.refused == "not_sent":
@@ -178,7 +178,7 @@ class Making:
             raise SendStopped(refused)
 
     async def _require_line(self) -> None:
-        """Check the line first if a reply could not be sent before: making one costs money."""
+        """Check the line first if an earlier reply could not be sent: making one costs money."""
         if self._hand.turn.waits:
             await self._hand.stand()
             await self._hand.shop.lines.require(self._hand.line)

@@ -1,4 +1,7 @@
-"""The media of a reply's parts, fetched before the fence: a human could write meanwhile."""
+"""Fetches the media of a reply's parts before the fence.
+
+Fetching takes time in which a human may write, and the fence must be asked after that.
+"""
 
 import base64
 from collections.abc import AsyncIterator, Callable
@@ -18,9 +21,9 @@ _FIELDS = ("media", "audio", "sticker", "video")
 
 
 class PartMedia:
-    """Fetches media that a part has by URL; `bodies` limits how much of it is in memory.
+    """Fetches media that a part names by URL; `bodies` limits how much of it is in memory.
 
-    A voice message must be a sound, wherever it comes from.
+    A voice message is always checked: it must be audio.
     """
 
     def __init__(self, source: MediaSource, bodies: Bodies, sounds: Sounds) -> None:
@@ -30,11 +33,11 @@ class PartMedia:
 
     @asynccontextmanager
     async def filled(self, message: Outgoing, tenant_id: int) -> AsyncIterator[Outgoing]:
-        """Give the message with its media's bytes in it, for the block.
+        """Yield the message with its media's bytes instead of the URL.
 
-        Its identity stays the same: it is that of the message with the URL. Raises SendFailed:
-        MediaRefused if the media can never be sent, MediaAway if it may work later, NoPlace if too
-        much is in memory already.
+        Its identity stays that of the message with the URL. Raises SendFailed, with MediaRefused if
+        the media can never be sent, MediaAway if it may work later, NoPlace if too much is in
+        memory already.
         """
         name = next((name for name in _FIELDS if isinstance(message.body.get(name), str)), None)
         is_voice = message.path == VOICE_PATH and not message.has_substitute  # not one of ours

@@ -30,7 +30,7 @@ from router.turns.voices import Voices
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The tools that make, check and send replies, as other rooms have made them."""
+    """The tools that make, check and send replies; other rooms create them."""
 
     sending: Sending
     maker: ReplyMaker
@@ -51,7 +51,7 @@ def make_dispatcher(
     calls_as: str | None,
     is_elsewhere: Callable[[int], bool],
 ) -> Dispatcher:
-    """Return the dispatcher, not running; `calls_as` is its name if it cannot listen."""
+    """Return the dispatcher, not yet running. `calls_as`: see ClaimLimits."""
     sending = tools.sending
     workshop = Workshop(
         database=database,

@@ -18,13 +18,13 @@ from router.state.database import Database
 from router.turns.file_marks import taken_apart
 
 OWN = "own-file:"
-"""Stands before the file's name in a part, in place of its content."""
+"""In a part, this prefix and the file's name take the place of the file's content."""
 _MOST = 5  # in one reply
 _FIELDS = ("media", "sticker")
 
 
 def with_files(parts: tuple[Part, ...], files: Sequence[OwnFile]) -> tuple[Part, ...]:
-    """Return the parts with the files where they are named; the texts contain no mark any more."""
+    """Return the parts with each file where its mark was; no text contains a mark any more."""
     known = {each.name: each for each in files}
     said: list[Part] = []
     sent: set[str] = set()
@@ -52,7 +52,7 @@ def with_files(parts: tuple[Part, ...], files: Sequence[OwnFile]) -> tuple[Part,
 
 
 def _handed_off(part: Mapping[str, Any], pieces: Sequence[Part]) -> list[Part]:
-    """Return the files that a handoff's text names, and then the handoff with the rest."""
+    """Return the files that a handoff's text names, then the handoff with the remaining text."""
     texts = [piece for piece in pieces if isinstance(piece, str)]
     rest = {name: value for name, value in part.items() if name != "text"}
     told: Part = {"text": "\n\n".join(texts), **rest} if texts else rest
@@ -65,7 +65,7 @@ def _caption_of(part: Mapping[str, Any]) -> str | None:
 
 
 def _captioned(part: Mapping[str, Any], pieces: Sequence[Part]) -> list[Part]:
-    """Return a flow's media with its caption without marks, and the files after it."""
+    """Return a flow's media, its caption without marks, followed by the files of those marks."""
     texts = [piece for piece in pieces if isinstance(piece, str)]
     body = {name: value for name, value in part["body"].items() if name != "caption"}
     if texts:
@@ -102,12 +102,12 @@ class OwnFiles:
     async def _from_store(self, name: str, stored: StoredFile) -> str:
         """Return the file's content in base64. Raises SendFailed."""
         if self._store is None or self._store.kind != stored.store:
-            why = f"the file {name} is in a {stored.store}, and this router is not set to one"
+            why = f"the file {name} is in a {stored.store}; this router is not configured for one"
             raise SendFailed(MediaAway(why))
         try:
             content = await self._store.read(stored.name, stored.bytes)
         except NoSuchFile as error:
-            why = f"the file {name} is not where it was kept: put it again"
+            why = f"the file {name} is not where it was kept: upload it again"
             raise SendFailed(MediaRefused(why)) from error
         except StoreAway as error:
             raise SendFailed(MediaAway(f"the file {name}: {error}")) from error

@@ -1,6 +1,6 @@
-"""How a reply is said: in which messages, and how long "typing…" is shown before each.
+"""How a reply is delivered: in which messages, and how long "typing…" is shown before each.
 
-All waiting happens before a fence is asked, so it never widens the gap behind one.
+All waiting happens before the fence, so it never widens the gap between the fence and the send.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class Pace:
     most: float
 
     def seconds(self, characters: int, typed: float) -> float:
-        """Return how long to type that many characters, after `typed` seconds of typing so far."""
+        """Return how long to type that many characters, if `typed` seconds were typed before."""
         if self.speed <= 0:
             return 0.0
         wanted = min(characters / self.speed, self.most - typed)
@@ -39,7 +39,7 @@ class Pace:
 
 
 def delivered(parts: tuple[Part, ...], turn: ClaimedTurn, *, by_voice: bool) -> tuple[Part, ...]:
-    """Return the parts in which a reply is said: in a few messages, or by voice, with its files."""
+    """Return the parts to send: a few text messages, or voice messages, with the files."""
     if by_voice:
         said = in_messages(with_files(parts, turn.tenant.files))
     else:
@@ -49,9 +49,9 @@ def delivered(parts: tuple[Part, ...], turn: ClaimedTurn, *, by_voice: bool) -> 
 
 
 def in_bubbles(parts: tuple[Part, ...], most: int) -> tuple[Part, ...]:
-    """Return the parts with the reply's only text divided into at most `most` messages.
+    """If the reply is one text, divide it into at most `most` messages.
 
-    If there are several texts, their maker has already divided them: by length, or as a flow does.
+    Several texts are left as they are: they were already divided, by length or by a flow.
     """
     texts = [part for part in parts if isinstance(part, str)]
     if len(texts) != 1:
@@ -63,7 +63,7 @@ def in_bubbles(parts: tuple[Part, ...], most: int) -> tuple[Part, ...]:
 
 
 def said_without_a_model(turn: ClaimedTurn) -> tuple[Part, ...] | None:
-    """Return the reply that needs no model: to a bare thanks, or to a request for a human."""
+    """Return the reply to a bare thank-you or to a request for a human: it needs no model."""
     if (reaction := reaction_to_thanks(turn)) is not None:
         return (reaction,)
     asked = asked_for(turn)
@@ -71,7 +71,7 @@ def said_without_a_model(turn: ClaimedTurn) -> tuple[Part, ...] | None:
 
 
 def reaction_to_thanks(turn: ClaimedTurn) -> Part | None:
-    """Return the reaction that is the whole reply, or None if the tenant wants words."""
+    """Return the reaction that is the whole reply, or None if the tenant wants a text."""
     sign = turn.tenant.delivery.thanks_reaction
     if sign is None or (thanks := thanked_with(turn)) is None:
         return None
@@ -80,9 +80,9 @@ def reaction_to_thanks(turn: ClaimedTurn) -> Part | None:
 
 
 def outgoing(part: Part, turn: ClaimedTurn, before: tuple[Part, ...]) -> Outgoing:
-    """Return a part as it is sent, after those in `before`.
+    """Return a part as the message to send; `before` are the parts before it.
 
-    The first text of a reply quotes what it answers, in its current form.
+    The first text of a reply quotes the message that it answers, in its current form.
     """
     if not isinstance(part, str) and "text" not in part:
         return Outgoing.of(part["path"], part["body"])
@@ -93,7 +93,7 @@ def outgoing(part: Part, turn: ClaimedTurn, before: tuple[Part, ...]) -> Outgoin
 
 
 def substitute(part: Part) -> Outgoing | None:
-    """Return what is sent if a reaction as the whole reply is refused: its emoji, as text.
+    """Return the reaction's emoji as a text, to be sent if the reaction is refused.
 
     Not every channel of Evolution has reactions.
     """
@@ -104,7 +104,7 @@ def substitute(part: Part) -> Outgoing | None:
 
 
 class Saying:
-    """One attempt's way of saying a reply. `typed` is how many seconds it has typed so far."""
+    """The pace of one attempt's reply. `typed`: seconds of "typing…" that were shown so far."""
 
     def __init__(self, turn: ClaimedTurn, line: TenantLine, courtesy: Courtesy, pace: Pace) -> None:
         self.typed = 0.0
@@ -128,5 +128,5 @@ class Saying:
             self.typed += seconds
 
     def said(self) -> None:
-        """Note that a part has passed its fence."""
+        """Note that a part passed its fence: the next one is not the first."""
         self._has_spoken = True

@@ -1,10 +1,11 @@
-"""Seats, at which replies are made; a turn that waits for its tenant's server stands instead.
+"""Seats: a turn needs one while its reply is made, and stands while its tenant's server is asked.
 
-What the deployment does for a turn takes a bounded time: the state, the LLM. A tenant's own server
-has no bound but the deadline, so a turn that waits for it holds no seat: while servers hang,
-replies to others are made. Standing turns are bounded, too, by tenant and by server; if a tenant
-has no room to stand, its turn is put off. Only if others have all the room, one turn of each server
-keeps its seat. A seat also knows how far its reply is: see `flow_places`.
+The deployment's own work for a turn (the state, the LLM) takes a bounded time. A tenant's own
+server may take until the turn's deadline, so a turn that waits for it gives its seat to others:
+replies are made even while some servers hang. The number of standing turns is limited by tenant and
+by server. If a tenant has no room to stand, its turn is put off. Only if others have taken all the
+room, one turn of each server keeps its seat. A seat also knows how far its reply is: see
+`flow_places`.
 """
 
 import asyncio
@@ -14,18 +15,18 @@ from collections.abc import Callable
 from router.sharing.places import NoPlace
 from router.sharing.shares import NOBODY, Claims, Place, Shares
 
-_STANDING = 5  # times as many as may sit
-_TENANT = 0.25  # times the room that is free: a fifth for one tenant
-_SERVER = 1.0  # half for one server, which many tenants may share
-_WAIT = 2.0  # seconds for room to stand; none if others of the same server have waited longer
+_STANDING = 5  # turns may stand for each seat
+_TENANT = 0.25  # times the free room: one tenant alone gets a fifth of all
+_SERVER = 1.0  # times the free room: one server, which many tenants may share, gets half
+_WAIT = 2.0  # seconds to wait for room; not if other turns of the server have waited that long
 
 
 class Seats:
-    """The seats of one process, of which one tenant alone may have `share` (1: all).
+    """The seats of one process. One tenant alone may have `share` of them (1: all).
 
-    A turn waits `wait` seconds for room to stand. `has_free` is called when a seat becomes free
-    that somebody may be waiting for, `answered` when a flow in n8n has made a reply. Time comes
-    from `clock`, or from the event loop.
+    A turn waits `wait` seconds for room to stand. `has_free` is called when a seat becomes free and
+    a turn may be waiting for it, `answered` when a flow in n8n has made a reply. The time is
+    `clock`'s, or the event loop's.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Seats:
         return self._sitting.free
 
     def seat(self, tenant_id: int, server: str) -> "Seat":
-        """Return the seat of an attempt, already taken if possible: see `Seat.sit`."""
+        """Return an attempt's seat. It is taken now if that is possible; see `Seat.sit`."""
         return Seat(self, tenant_id, server)
 
     def sit_now(self, tenant_id: int) -> Place | None:
@@ -64,7 +65,7 @@ class Seats:
         return self._sitting.take_now({tenant_id: self.times})
 
     async def sit(self, tenant_id: int) -> Place:
-        """Return a place to sit, however long it takes."""
+        """Return a place to sit; wait for it without a limit."""
         return await self._sitting.take({tenant_id: self.times}, None)
 
     def room_now(self, seat: "Seat") -> Place | None:
@@ -75,9 +76,9 @@ class Seats:
         return room
 
     async def room(self, seat: "Seat") -> Place | None:
-        """Return a place to stand, or None if others have all and nobody asks this server yet.
+        """Return a place to stand, or None if none is free and no turn asks this server yet.
 
-        Raises TimeoutError if none becomes free soon.
+        Raises TimeoutError if no place becomes free soon.
         """
         room = self.room_now(seat)
         if room is None and self._is_shared and seat.server in self._since:
@@ -102,7 +103,7 @@ class Seats:
             self._since.pop(seat.server, None)
 
     def left(self) -> None:
-        """Report that a seat was given back, if seats were so few that somebody may wait."""
+        """Report that a seat was given back, if so few were free that a turn may be waiting."""
         if self.free - 1 <= self._few:
             self._has_free()
 
@@ -112,10 +113,10 @@ class Seats:
 
 
 class Seat:
-    """One attempt's seat. It sits while its reply is made, stands while a tenant's server is asked.
+    """One attempt's seat: it sits while its reply is made, stands while it waits for a server.
 
-    `server` is the address of the tenant's Evolution. `is_made`: nobody is making the reply any
-    more.
+    `server` is the address of the tenant's Evolution. `is_made` means that nobody is making the
+    reply any more.
     """
 
     def __init__(self, seats: Seats, tenant_id: int, server: str) -> None:
@@ -132,13 +133,13 @@ class Seat:
         return self._place is not None
 
     async def sit(self) -> None:
-        """Sit as soon as there is a seat for the tenant; an attempt that sits stays seated."""
+        """Wait for a seat for the tenant, and sit. Nothing happens if the attempt already sits."""
         if self._place is None:
             self._place = await self._seats.sit(self.tenant_id)
         self._give_up_room()
 
     def flow_has_answered(self) -> None:
-        """n8n has done its part: its next turn need not wait until this reply is sent."""
+        """Note that n8n is done: its next turn need not wait until this reply is sent."""
         self.is_made = True
         self._seats.answered()
 
@@ -149,10 +150,10 @@ class Seat:
             self._leave()
 
     async def stand(self) -> None:
-        """Stand from now on and leave the seat to others, unless others have all the room.
+        """Stand, and leave the seat to others, unless others have all the room.
 
-        Raises NoPlace if its tenant or its server has too much of the room. Nothing has begun then,
-        as when no place for a send became free.
+        Raises NoPlace if its tenant or its server has too much of the room. Like a send without a
+        place, nothing has begun then.
         """
         if self._room is not None:
             return

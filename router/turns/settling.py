@@ -1,4 +1,4 @@
-"""Settles the doubts of a turn before anything else is done with it."""
+"""Settles a turn's sends in doubt before anything else is done with the turn."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -35,17 +35,17 @@ class Settling:
     async def settle(
         self, turn: ClaimedTurn, line: TenantLine, stand: Callable[[], Awaitable[None]]
     ) -> ClaimedTurn | None:
-        """Return the turn with every doubt settled; `stand` before Evolution is asked.
+        """Return the turn with every doubt settled; `stand` is called before Evolution is asked.
 
-        None: there is nothing to go on with, because the turn is closed by that, or a doubt is
-        still open and is looked at again later. Raises SendStopped.
+        Returns None if the attempt is over: settling closed the turn, or a doubt is still open and
+        is looked at again later. Raises SendStopped.
         """
         doubtful = [part for part in turn.parts if part.send_state in _IN_DOUBT]
         if not doubtful:
             return turn
         verdict = await self._look(turn, doubtful, line, stand)
         state = "sending"
-        # The known ones first: an open doubt puts the whole turn aside.
+        # Known results first: an open doubt puts the whole turn aside.
         for part, finding in sorted(
             zip(doubtful, verdict.findings, strict=True),
             key=lambda found: found[1].outcome == "unknown",
@@ -117,7 +117,7 @@ class Settling:
 
 
 def _log_closed(turn: ClaimedTurn, state: str) -> None:
-    """Log how a turn has ended with its last doubt, if that closed it."""
+    """Log how a turn ended, if settling its last doubt closed it."""
     who = {"turn_id": turn.turn_id, "tenant_id": turn.tenant.tenant_id}
     if state == "dead":
         log_event(

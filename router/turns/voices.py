@@ -1,6 +1,6 @@
-"""Which parts of a reply are voice messages, made before the fence; on failure they stay text.
+"""Turns parts of a reply into voice messages, before the fence. If that fails, they stay texts.
 
-A reply is stored as text, and its voice is made for each send: the history has the words.
+A reply is stored as text, so the history has the words. The voice is made again for each send.
 """
 
 import base64
@@ -19,7 +19,7 @@ from router.tenants.instance import TenantLine
 
 _log = logging.getLogger(__name__)
 _CHARACTERS_PER_TOKEN = 4
-_RECORDING = 5.0  # seconds that it is shown
+_RECORDING = 5.0  # seconds for which "recording…" is shown
 
 
 class Voices:
@@ -44,9 +44,9 @@ class Voices:
     async def said(
         self, turn: ClaimedTurn, line: TenantLine, part: Part, message: Outgoing
     ) -> Outgoing:
-        """Return a part as a voice message, or unchanged if it is to be read.
+        """Return a part as a voice message, or unchanged if it is not spoken.
 
-        The message keeps its words for the history, and is the same message each time.
+        The message keeps its words for the history, and has the same identity each time.
         """
         if self._voice is None or (spoken := _spoken(part)) is None:
             return message
@@ -59,7 +59,7 @@ class Voices:
                 tenant_id=turn.tenant.tenant_id, turn_id=turn.turn_id,
             )  # fmt: skip
             return message
-        # Evolution would convert it again and delay it: what is sent is ready to play.
+        # No encoding by Evolution: the file is ready to play, and converting it again takes time.
         body = {"audio": base64.b64encode(note).decode(), "encoding": False}
         same = Outgoing.of(VOICE_PATH, {"audio": message.text})
         return replace(
@@ -71,10 +71,10 @@ class Voices:
 
 
 def in_messages(parts: tuple[Part, ...]) -> tuple[Part, ...]:
-    """Return the parts with their texts divided as they are spoken."""
+    """Return the parts with each text divided into the voice messages that speak it."""
     said: list[Part] = []
     for part in parts:
-        # A reply of many messages is to be read: nobody waits for that many voices.
+        # Too many voice messages take too long to make: the rest stays text.
         if isinstance(part, str) and len(said) < MOST_MESSAGES:
             said += in_voice(part)
         else:
@@ -83,7 +83,7 @@ def in_messages(parts: tuple[Part, ...]) -> tuple[Part, ...]:
 
 
 def tokens_aloud(parts: tuple[Part, ...]) -> int:
-    """Return how many tokens reading them aloud counts as: one for four characters."""
+    """Return how many tokens reading the parts aloud counts as: one for four characters."""
     characters = sum(len(_spoken(part) or "") for part in parts)
     return -(-characters // _CHARACTERS_PER_TOKEN)
 

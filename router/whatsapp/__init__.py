@@ -1,1 +1,1 @@
-"""What WhatsApp's data means: pure; of the project it imports only the errors."""
+"""What WhatsApp's data means. Pure; it imports only the errors of the project."""

@@ -1,16 +1,16 @@
-"""How much of a webhook's fields is kept: every text, list and name of a field, once, at the edge.
+"""Limits the length of all texts, lists and field names in a webhook, before anything reads them.
 
 A sender of webhooks may put 20 MB into any field, and readers fold, search and join what they
-read. So they are given a copy in which nothing is longer than WhatsApp ever makes it:
+read. So they get a copy in which nothing is longer than WhatsApp ever makes it:
 
-- what identifies (ids, JIDs, words of the protocol) is whole or, if it is too long, empty: cut, it
-  would be another's;
-- what people wrote is cut, with a mark at its end;
-- what is read as a text in another language (JSON, vCards) is whole, empty, or ends with a line;
-- what nobody reads (media in base64, thumbnails, keys) is empty.
+- identifiers (ids, JIDs, words of the protocol) stay whole, or become empty if they are too long: a
+  cut identifier would be another one;
+- texts of people are cut, with a mark at the end;
+- texts in a format (JSON, vCards) stay whole, become empty, or are cut at the end of a line;
+- fields that are never read (media in base64, thumbnails, keys) become empty.
 
-The characters of one item have a bound together as well, or thousands of short texts would do what
-one long one cannot.
+The characters of one item are limited together, too. Otherwise thousands of short texts would do
+the harm of a long one.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,10 +22,10 @@ from router.whatsapp.lengths import LONGEST_TEXT, MARK
 LONGEST_JID = 128
 LONGEST_INSTANCE = 1_000
 MOST_IN_A_LIST = 300
-MOST_OF_AN_ITEM = 4 * LONGEST_TEXT  # characters of one item; short ones may make it twice as many
+MOST_OF_AN_ITEM = 4 * LONGEST_TEXT  # characters of one item; short texts may double this
 _LONGEST_NAME = 200
 _LONGEST_LABEL = 1_024
-_LONGEST_WORD = 250  # of an id, or of any field that is not named below
+_LONGEST_WORD = 250  # characters of an id, and of any field that is not named below
 _MARK = "…"
 
 _Way: TypeAlias = Literal["whole", "cut", "lines"]
@@ -71,13 +71,13 @@ _BOUNDS: Mapping[str, _Bound] = {
     ),
     **dict.fromkeys(("paramsJson", "buttonParamsJson"), _Bound(LONGEST_TEXT, "whole")),
     "vcard": _Bound(LONGEST_TEXT, "lines"),
-    "code": _Bound(_LONGEST_LABEL, "whole"),  # what a QR code says
+    "code": _Bound(_LONGEST_LABEL, "whole"),  # the content of a QR code
     "url": _Bound(_LONGEST_LABEL, "whole"),
 }  # fmt: skip
 
 
 def cut_text(text: str) -> str:
-    """Return what somebody wrote, cut where it is longer than WhatsApp lets anybody write."""
+    """Return a person's text, cut at WhatsApp's maximum length."""
     return _cut(text, _TEXT)
 
 
@@ -89,7 +89,7 @@ def cut_label(text: str) -> str:
 def bounded(item: Mapping[str, object]) -> tuple[dict[str, object], int]:
     """Return a copy of a JSON object in which nothing is too long, and how many characters it has.
 
-    Takes time in proportion to the number of values, not to their length.
+    The time depends on the number of values, not on their lengths.
     """
     copy: dict[str, object] = {}
     kept = 0
@@ -112,16 +112,16 @@ def bounded(item: Mapping[str, object]) -> tuple[dict[str, object], int]:
 
 
 def _entries(field: str, source: object) -> Iterable[tuple[str, object]]:
-    """Return what is inside, each with the name of the field that says what it is."""
+    """Return the values inside, each with the name of the field whose limit applies."""
     if isinstance(source, Mapping):
         return (each for each in source.items() if len(each[0]) <= _LONGEST_WORD)
-    assert isinstance(source, list)  # noqa: S101 - nothing else is looked into
+    assert isinstance(source, list)  # noqa: S101 - only objects and lists come here
     return ((field, value) for value in source[:MOST_IN_A_LIST])
 
 
 def _kept(field: str, text: str, kept: int) -> str:
     bound = _BOUNDS.get(field, _WORD)
-    if bound not in (_WORD, _JID):  # without these nothing could be recorded, and they are short
+    if bound not in (_WORD, _JID):  # these are short, and needed to record anything
         room = MOST_OF_AN_ITEM if len(text) > _LONGEST_NAME else 2 * MOST_OF_AN_ITEM
         if kept >= room:
             return ""
@@ -135,7 +135,7 @@ def _cut(text: str, bound: _Bound) -> str:
         case "cut":
             mark = MARK if bound is _TEXT else _MARK
             return text[: bound.most - len(mark)] + mark
-        case "lines":  # half a number would be another's
+        case "lines":  # a cut number would be another number
             return text[: bound.most].rpartition("\n")[0]
         case "whole":
             return ""

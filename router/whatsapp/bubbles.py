@@ -1,8 +1,8 @@
-"""Splits a reply into a few messages, as a person writes them: only between paragraphs. Pure.
+"""Splits a reply into a few messages between paragraphs, as a person would write them. Pure.
 
-What belongs together stays in one message: a title, or an announcing line, with what follows; a
-list; a block of code; a quote; a link or a price with what it is about. Nothing is cut inside a
-paragraph.
+What belongs together stays in one message: a title or an introducing line with the text after it; a
+list; a block of code; a quote; a link or a price with the text about it. A paragraph is never
+divided.
 """
 
 import re
@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import pairwise
 
-_SHORT = 100  # characters: so little is one message, however it is written
-_MOST_UNITS = 40  # more of them are put together first, so that the work is bounded
+_SHORT = 100  # characters; a shorter text is always one message
+_MOST_UNITS = 40  # if there are more, short ones are joined first, to limit the work
 _GAP = re.compile(r"\n[^\S\n]*\n\s*")
 _FENCE = "```"
 _QUOTES = "\"'\u2018\u2019\u201c\u201d«»"
@@ -19,7 +19,7 @@ _ITEM = re.compile(
     rf"(?:[^\w\s{_QUOTES}(¿¡\[@+$€£]|\d{{1,3}}(?:[.)º°-]|\ufe0f?\u20e3)|[a-zA-Z][.)]\s)"
 )
 _ANNOUNCES = re.compile(rf"[:\uff1a;,\u2013\u2014-][*_~{_QUOTES}]*\Z")
-# An address begins a word and has one @: what is nothing but @ is looked through once.
+# An e-mail address begins a word and has one @, so a text of only @ is searched in linear time.
 _LINK = re.compile(r"(?:https?://|www\.)\S+|(?<!\S)[^\s@]+@[^\s@.]+\.\S+", re.IGNORECASE)
 _PRICE = re.compile(
     r"(?:R\$|US\$|[$€£]|\b(?:BRL|USD|EUR|GBP)\b)\s?[0-9]"
@@ -27,18 +27,18 @@ _PRICE = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"^[ \t*_]{0,4}(\d{1,3})[.)][\s*_]", re.MULTILINE)
-_LONGEST_ITEM = 800  # characters from a number to the next one, where they are of one list
+_LONGEST_ITEM = 800  # characters from one number of a list to the next one
 _CONTINUES = re.compile(r"[a-zà-öø-ÿ)\]]|\s")
-# A title of its own, as Markdown's headings become; a short line that says what of what.
+# A title: the form that Markdown's headings get, a short line in bold.
 _TITLE = re.compile(r"\*(?=[^*\n]*[^\W\d_]{3})[^*\n]{1,60}(?<![.!?])\*")
 _SAYS_OF = re.compile(r"[*_]?[^\W\d_][^:\n]{0,30}:[*_]? \S")
-_LINE_OF_A_LIST = 80  # characters of a short line that has a price or a link in it
+_LINE_OF_A_LIST = 80  # characters of a short line with a price or a link in it
 
 
 def bubbles_of(text: str, most: int) -> tuple[str, ...]:
-    """Return the messages in which `text` is sent, `most` of them at most, in their order.
+    """Divide `text` into messages, at most `most`.
 
-    Each is a piece of it as it stands; between two of them nothing but white space is left out.
+    Each message is an unchanged piece of the text; only white space between them is left out.
     """
     if most <= 1 or len(text) <= _SHORT:
         return (text,)
@@ -52,7 +52,7 @@ def bubbles_of(text: str, most: int) -> tuple[str, ...]:
     return tuple(unit for unit, _ in units)
 
 
-_Unit = tuple[str, str]  # the text, and the white space behind it
+_Unit = tuple[str, str]  # the text, and the white space after it
 
 
 def _joined(first: _Unit, second: _Unit) -> _Unit:
@@ -60,7 +60,7 @@ def _joined(first: _Unit, second: _Unit) -> _Unit:
 
 
 def _bounded(units: list[_Unit], length: int) -> list[_Unit]:
-    """Put small ones together where there are very many."""
+    """Join short units if there are very many."""
     if len(units) <= _MOST_UNITS:
         return units
     enough = length // _MOST_UNITS
@@ -74,7 +74,7 @@ def _bounded(units: list[_Unit], length: int) -> list[_Unit]:
 
 
 def _units(text: str) -> Iterator[_Unit]:
-    """Yield what must not be divided, with the white space behind each."""
+    """Yield the units that must not be divided, each with the white space after it."""
     begins, last, fences = 0, 0, 0
     steps = _between_numbers(text)
     for gap in _GAP.finditer(text):
@@ -83,7 +83,7 @@ def _units(text: str) -> Iterator[_Unit]:
         is_in_list = bool(steps) and steps[0][0] <= gap.start()
         before = text[last : gap.start()]
         fences += before.count(_FENCE)
-        # White space before a line is a part of that line.
+        # White space at the beginning of a line belongs to that line.
         after = text[gap.end() - _indent(gap.group()) :]
         is_whole = fences % 2 == 0 and not is_in_list
         if is_whole and not _belong_together(before, after.partition("\n\n")[0]):
@@ -94,7 +94,7 @@ def _units(text: str) -> Iterator[_Unit]:
 
 
 def _between_numbers(text: str) -> deque[tuple[int, int]]:
-    """Return where one number of a list begins and the next one does, whatever is between them."""
+    """Return the positions of each number of a list and of the next number."""
     found = [(int(number[1]), number.start()) for number in _NUMBER.finditer(text)]
     return deque(
         (start, end)
@@ -108,7 +108,7 @@ def _indent(gap: str) -> int:
 
 
 def _belong_together(before: str, after: str) -> bool:
-    """Whether two paragraphs that follow each other are one thing."""
+    """Whether two consecutive paragraphs belong together."""
     whole = before.strip()
     last = whole.rpartition("\n")[2].strip()
     first = after.partition("\n")[0]
@@ -126,7 +126,7 @@ def _is_item(line: str) -> bool:
 
 
 def _is_bare(line: str) -> bool:
-    """Whether it is a link or a price and nothing that says of what."""
+    """Whether the line is only a link or a price, without a word about it."""
     rest = _PRICE.sub(" ", _LINK.sub(" ", line))
     if rest == line:
         return False

@@ -1,6 +1,6 @@
-"""Readers of things that are shared: places, contacts, products, orders, payments, events, calls.
+"""Readers of shared content: places, contacts, products, orders, payments, events, calls.
 
-Those that have no kind of their own are "unsupported": told to the LLM in brackets all the same.
+Content without a kind of its own is "unsupported"; it is still described to the LLM, in brackets.
 """
 
 import re
@@ -75,7 +75,7 @@ def _price(thousandths: object, currency: object) -> str:
 
 
 def read_product(content: Mapping[str, object]) -> Reading:
-    """Read `productMessage`, a product of the business's catalogue."""
+    """Read `productMessage`: a product of the business's catalogue."""
     product = as_object(content.get("product"))
     price = _price(product.get("priceAmount1000"), product.get("currencyCode"))
     return _told("product", as_line(product.get("title")), price, as_line(content.get("body")))
@@ -116,7 +116,7 @@ def read_group_invite(content: Mapping[str, object]) -> Reading:
 
 
 def read_event(content: Mapping[str, object]) -> Reading:
-    """Read `eventMessage`, an appointment in the chat."""
+    """Read `eventMessage`: an appointment in the chat."""
     place = as_line(as_object(content.get("location")).get("name"))
     what = "cancelled event" if content.get("isCanceled") is True else "event"
     start = as_time(content.get("startTime")) or ""
@@ -146,7 +146,7 @@ READERS: dict[str, Reader] = {
     "locationMessage": read_location,
     "liveLocationMessage": read_live_location,
     "contactMessage": read_contact,
-    "contact": read_contact,  # sent through the Cloud channel
+    "contact": read_contact,  # the Cloud channel's name for our own contacts
     "contactsArrayMessage": read_contacts,
     "productMessage": read_product,
     "orderMessage": read_order,
@@ -154,7 +154,7 @@ READERS: dict[str, Reader] = {
     "sendPaymentMessage": read_payment,
     "groupInviteMessage": read_group_invite,
     "eventMessage": read_event,
-    "callLogMesssage": read_call,  # spelled so in WhatsApp's protocol
+    "callLogMesssage": read_call,  # WhatsApp's own spelling
     "callLogMessage": read_call,
     "bcallMessage": read_call,
     "scheduledCallCreationMessage": read_call,

@@ -1,7 +1,7 @@
-"""Markdown as it is read in a chat: CommonMark, but for what LLMs write otherwise.
+"""Parses Markdown as LLMs write it in a chat: CommonMark with some differences.
 
-Addresses are texts whatever marks they have, two stars are bold also where CommonMark sees a word's
-middle, and what would take absurdly long is left as it is.
+URLs are always plain text, whatever marks they contain; two stars are bold even where CommonMark
+sees the middle of a word; and text that would take absurdly long to parse stays unchanged.
 """
 
 import re
@@ -18,28 +18,28 @@ from markdown_it.rules_inline.state_inline import Delimiter
 Rule: TypeAlias = Callable[[StateInline, bool], bool]
 
 _SCHEME = re.compile(r"(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]{1,20}\Z")
-# Chinese and Japanese write on after an address without a space; their signs stand in none.
+# In Chinese and Japanese, text follows a URL without a space; their punctuation ends the URL.
 _OF_ADDRESS = r"[^\s<>\[\]\\`\"\u3000-\u3011\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f]"
 _REST_OF_ADDRESS = re.compile(rf"://{_OF_ADDRESS}{{1,4000}}")
 _MARK_AFTER_ADDRESS = re.compile(r"[.,;:!?)'](?:\*\*|__)(?=\S)")
-_AFTER_ADDRESS = "*_~.,;:!?)'"  # at its end, where they belong to what stands around it
-# Without a scheme: a name, and a path so far as there is no mark in it.
+_AFTER_ADDRESS = "*_~.,;:!?)'"  # at the end of a URL, these belong to the text around it
+# A URL without a scheme: a host name, and the path up to the first mark.
 _BARE_NAME = re.compile(
     r"(?<![\w.@/-])(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?::[0-9]{1,5})?/[^\s<>\[\]`\"*]*\Z"
 )
-_BARE_MARKS = "_~&"  # a star is rather a mark of Markdown's
+_BARE_MARKS = "_~&"  # not a star, which is more likely Markdown
 _REST_OF_BARE = re.compile(rf"{_OF_ADDRESS}{{1,4000}}")
 _LONGEST_BARE = 300  # characters of a path before its first mark
-_MOST_BRACKETS = 100  # of one paragraph
-_MOST_WORK = 500_000  # brackets times characters of one paragraph
+_MOST_BRACKETS = 100  # in one paragraph
+_MOST_WORK = 500_000  # brackets times characters in one paragraph
 _MOST_CELLS = 5_000  # lines times the columns of the widest line
-_DEEPEST = 100  # nested blocks; what is deeper is left out, and nobody writes so
+_DEEPEST = 100  # nested blocks; deeper ones are left out, and no real text has them
 
 
 @cache
 def chat_parser() -> MarkdownIt:
     """Return the parser; it is made once."""
-    # Indented text is no code in a chat, and its HTML is nothing but text.
+    # In a chat, indented text is not code, and HTML is plain text.
     parser = _Chat("commonmark", {"html": False, "maxNesting": _DEEPEST}).enable(
         ["table", "strikethrough"]
     )
@@ -53,7 +53,7 @@ def chat_parser() -> MarkdownIt:
 
 
 class _Chat(MarkdownIt):
-    """Markdown for reading, not for a browser: an address stays as it was written."""
+    """Markdown for reading, not for a browser: a URL stays as it was written."""
 
     def normalizeLink(self, url: str) -> str:  # noqa: N802 - the library's name
         return url
@@ -63,10 +63,11 @@ class _Chat(MarkdownIt):
 
 
 def _emphasis(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - the library's form
-    """Take two stars for bold also where CommonMark sees a word's middle: `**Preço:**R$ 32`.
+    """Treat two stars as bold even where CommonMark sees the middle of a word: `**Preço:**R$ 32`.
 
-    CommonMark wants a space beside such a mark where punctuation stands on its other side, which
-    models do not know, and Chinese and Japanese do not have. All else is the library's rule.
+    If there is punctuation on one side of the stars, CommonMark requires a space on the other side.
+    Models do not follow this, and Chinese and Japanese have no spaces. The rest is the library's
+    rule.
     """
     mark = state.src[state.pos]
     if silent or mark not in "*_":
@@ -77,7 +78,7 @@ def _emphasis(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - the l
         end = state.pos + found.length
         before = state.src[state.pos - 1] if state.pos > 0 else " "
         after = state.src[end] if end < state.posMax else " "
-        # __init__ is no word with a bold middle
+        # `__init__` does not contain bold text
         opens = opens or (not _is_space(after) and (mark == "*" or isPunctChar(after)))
         closes = closes or (not _is_space(before) and (mark == "*" or isPunctChar(before)))
     for _ in range(found.length):
@@ -94,7 +95,7 @@ def _is_space(character: str) -> bool:
 
 
 def _address(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - the library's form
-    """Take the rest of a bare address for a text, whatever marks it has in it."""
+    """Treat the rest of a bare URL as text, whatever marks it contains."""
     if state.src[state.pos] != ":":
         return False
     found = _REST_OF_ADDRESS.match(state.src, state.pos, state.posMax)
@@ -104,7 +105,7 @@ def _address(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - the li
 
 
 def _bare_address(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - the library's form
-    """Take likewise the rest of an address that has no scheme: `instagram.com/__loja__`."""
+    """Treat the rest of a URL without a scheme as text, too: `instagram.com/__loja__`."""
     if state.src[state.pos] not in _BARE_MARKS:
         return False
     before = state.src[max(0, state.pos - _LONGEST_BARE) : state.pos]
@@ -116,7 +117,7 @@ def _bare_address(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - t
 
 
 def _end_of_address(rest: str, before: str) -> str:
-    """Return the rest of an address without what follows it: what closes a bracket, say."""
+    """Return the rest of a URL without the characters after it, such as a closing bracket."""
     if mark := _MARK_AFTER_ADDRESS.search(rest):
         rest = rest[: mark.start()]
     opened = before.count("(") - before.count(")")
@@ -137,9 +138,9 @@ def _as_text(state: StateInline, address: str, least: int, *, silent: bool) -> b
 
 
 def _unless_absurd(rule: Rule) -> Rule:
-    """Return the rule of links, that takes no brackets for a link where there are absurdly many.
+    """Return the rule for links, which accepts no links if there are absurdly many brackets.
 
-    Each bracket has the rest of its paragraph looked at, for where it closes.
+    For each bracket, the rest of the paragraph is searched for the closing one.
     """
 
     def bounded(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - the library's form
@@ -160,9 +161,9 @@ def _table_unless_absurd(
     end: int,
     silent: bool,  # noqa: FBT001 - the library's form
 ) -> bool:
-    """Take nothing for a table in a text with absurdly many cells.
+    """Parse tables, unless the text would have absurdly many cells.
 
-    Each line under a table's head is a row that has all of its columns, written or not.
+    Each line below a table's head is a row with all columns, even if they are not written.
     """
     if "wide" not in state.env:
         lines = state.src.split("\n")

@@ -1,7 +1,7 @@
 """Readers of choices: buttons, lists, forms, reactions, votes.
 
-A choice is read as the words that the customer saw and tapped, without brackets: for the
-conversation it is what they said.
+A choice is read as the words that the customer saw and tapped, without brackets, because in the
+conversation these are the customer's words.
 """
 
 import json
@@ -12,7 +12,7 @@ from router.whatsapp.native import parameters_of
 from router.whatsapp.reading import DASH, Reader, Reading, bracketed
 
 _NO_ANSWERS = ("flow_token", "id")
-_DEEPEST = 4  # groups of answers within each other
+_DEEPEST = 4  # nested groups of answers
 _LARGEST = 1e15
 
 
@@ -60,7 +60,7 @@ def _answer(value: object, depth: int) -> str:
     match value:
         case str(text):
             return as_line(text)
-        case bool() | int() | float():  # a number, or a box that is ticked or not
+        case bool() | int() | float():  # a number, or a checkbox
             return json.dumps(value) if abs(value) < _LARGEST else ""
         case list(items) if depth < _DEEPEST:
             return ", ".join(filter(None, (_answer(item, depth + 1) for item in items)))
@@ -71,7 +71,7 @@ def _answer(value: object, depth: int) -> str:
 
 
 def read_reaction(content: Mapping[str, object]) -> Reading:
-    """Read `reactionMessage`; an empty text takes the reaction back."""
+    """Read `reactionMessage`; an empty text means that the reaction is taken back."""
     emoji = as_line(content.get("text"))
     return Reading(
         "reaction",
@@ -83,7 +83,7 @@ def read_reaction(content: Mapping[str, object]) -> Reading:
 
 
 def read_poll_vote(content: Mapping[str, object]) -> Reading:
-    """Read `pollUpdateMessage`; only Evolution 2.3.7 and newer decrypts the options' names."""
+    """Read `pollUpdateMessage`; Evolution decrypts the options' names only from 2.3.7 on."""
     options = as_list(as_object(content.get("vote")).get("selectedOptions"))
     names = ", ".join(filter(None, map(as_line, options)))
     return Reading(
@@ -100,12 +100,12 @@ def _id_in(key: object) -> str | None:
 
 
 def _is_ours(key: object) -> bool:
-    """Whether the business sent what the key names: keys are told from its side."""
+    """Whether the business sent the message of this key, which is written from its side."""
     return as_object(key).get("fromMe") is True
 
 
 def read_poll(content: Mapping[str, object]) -> Reading:
-    """Read `pollCreationMessage` in its versions."""
+    """Read `pollCreationMessage` in all its versions."""
     options = [
         as_line(as_object(option).get("optionName")) for option in as_list(content.get("options"))
     ]

@@ -1,8 +1,7 @@
-"""Values of a webhook, made fit to be stored: whatever comes in, a plain value goes out.
+"""Converts values of a webhook into plain values that can be stored. Nothing here raises.
 
-Nothing here raises. PostgreSQL's jsonb and text take neither U+0000 nor lone surrogates, both of
-which WhatsApp clients and JavaScript can send, so every text on its way to SQL passes `clean`
-once.
+PostgreSQL's jsonb and text accept neither U+0000 nor lone surrogates, and WhatsApp clients and
+JavaScript can send both. So every text on its way to SQL passes `clean` once.
 """
 
 import re
@@ -15,8 +14,8 @@ JsonObject: TypeAlias = dict[str, JsonValue]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _DIGITS = re.compile(r"-?[0-9]{1,19}")
-_LARGEST = 2**53  # beyond it JavaScript, where the numbers come from, is not exact
-_MILLISECONDS_FROM = 10**11  # as seconds that would be the year 5138
+_LARGEST = 2**53  # the numbers come from JavaScript, which is exact up to this
+_MILLISECONDS_FROM = 10**11  # in seconds this would be the year 5138
 _EARLIEST, _LATEST = 1_230_768_000, 4_102_444_800  # 2009, when WhatsApp began, to 2100
 _NOTHING: Mapping[str, object] = {}
 
@@ -31,30 +30,30 @@ def clean(text: str) -> str:
 
 
 def as_object(value: object) -> Mapping[str, object]:
-    """Return a JSON object as it is, anything else as an empty one."""
+    """Return a JSON object unchanged, and an empty one for anything else."""
     return value if isinstance(value, dict) else _NOTHING
 
 
 def as_text(value: object) -> str:
-    """Return a text, cleaned; anything else as an empty one."""
+    """Return a text, cleaned; an empty text for anything else."""
     return clean(value) if isinstance(value, str) else ""
 
 
 def as_line(value: object) -> str:
-    """Return a text as one line: a name, a title, a label."""
+    """Return a text (a name, a title, a label) in one line."""
     return " ".join(as_text(value).split())
 
 
 def as_list(value: object) -> list[object]:
-    """Return a list as it is, anything else as an empty one."""
+    """Return a list unchanged, and an empty one for anything else."""
     return value if isinstance(value, list) else []
 
 
 def as_number(value: object) -> int | None:
-    """Return a whole number, or None for what is none or is too large to be exact.
+    """Return an integer; None if the value is not one, or too large to be exact.
 
-    Takes also a numeric text, and protobuf's 64-bit form in JSON: `{low, high, unsigned}`, two
-    halves of 32 bits of which JavaScript shows the lower one signed.
+    Also accepts a numeric text, and protobuf's 64-bit form in JSON: `{low, high, unsigned}`, two
+    halves of 32 bits, of which JavaScript writes the lower one as a signed number.
     """
     if isinstance(value, bool):
         return None
@@ -68,9 +67,9 @@ def as_number(value: object) -> int | None:
 
 
 def as_time(value: object) -> str | None:
-    """Return a moment (Unix seconds or milliseconds, in any form of a number) as ISO 8601 in UTC.
+    """Return a time (Unix seconds or milliseconds, in any form of a number) as ISO 8601 in UTC.
 
-    None for what is no moment in the life of WhatsApp.
+    Returns None if it is not a time since WhatsApp exists.
     """
     number = as_number(value)
     if number is None:
@@ -82,7 +81,7 @@ def as_time(value: object) -> str | None:
 
 
 def as_coordinate(value: object) -> str | None:
-    """Return a latitude or longitude in degrees, as short as it is exact."""
+    """Return a latitude or longitude in degrees, in the shortest exact form."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if not -180 <= value <= 180:

@@ -1,11 +1,11 @@
-"""What the people of a business ask for by quoting a notice: exactly `ok`, `resume`, or a time.
+"""Reads the commands of a business's people in replies to a notice: `ok`, `resume`, or a time.
 
-All else that quotes a notice is meant for the customer, so nothing is a command that merely begins
-like one. Times are read in Portuguese, Spanish and English, in the time zone of the business: how
-long from now (`2h`, `30 min`, `1h30`, `2 dias`), or when (`15:00`, `às 15h`, `amanhã 9h`,
-`mañana a las 9`, `tomorrow 9am`, `segunda 9h`, `friday 3pm`). A bare `2h` is how long; a clock has
-a colon, am or pm, a word before it, `00` behind it, or is from 13h to 23h: so people write the
-afternoon, and nobody pauses for fifteen hours.
+Any other reply to a notice is for the customer, so a text that only begins like a command is not a
+command. Times are read in Portuguese, Spanish and English, in the time zone of the business: a
+duration from now (`2h`, `30 min`, `1h30`, `2 dias`), or a moment (`15:00`, `às 15h`, `amanhã 9h`,
+`mañana a las 9`, `tomorrow 9am`, `segunda 9h`, `friday 3pm`). A bare `2h` is a duration. A time of
+day has a colon, am or pm, a word before it, `00` after it, or is from 13h to 23h: people write the
+afternoon like this, and nobody pauses for fifteen hours.
 """
 
 import re
@@ -19,7 +19,7 @@ _LONGEST = 40  # characters of a command
 _TAKE, _RESUME = "ok", "resume"
 _AROUND = re.compile(r"^[\s.!]+|[\s.!]+$")
 _UNSEEN = frozenset({"Mn", "Me", "Cf"})
-"""Accents, and what keyboards put beside words: marks of direction, joiners, shapes of emoji."""
+"""Accents, and invisible characters of keyboards: direction marks, joiners, emoji variations."""
 _HOURS, _MINUTES = r"(?:h|hs|hr|hrs|horas?|hours?)", r"(?:m|min|mins|minutos?|minutes?)"
 _DAYS = r"(?:d|dias?|days?)"
 _SPAN = re.compile(
@@ -58,14 +58,14 @@ _WEEKDAYS = {
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What is asked for; `until` when the conversation is given back, at such a time."""
+    """A command; `until` is when the conversation is given back, if a time was named."""
 
     verb: Literal["take", "resume", "until"]
     until: datetime | None = None
 
 
 def read_command(text: str, now: datetime, zone: tzinfo) -> Command | None:
-    """Return the command that the text is, written at `now`; None: it is none."""
+    """Return the command in a text that was written at `now`, or None if it is not a command."""
     if len(text) > _LONGEST:
         return None
     said = _plain(text)
@@ -78,12 +78,12 @@ def read_command(text: str, now: datetime, zone: tzinfo) -> Command | None:
 
 
 def is_command(text: str) -> bool:
-    """Whether it is one, whenever and wherever it was written."""
+    """Whether the text is a command, whatever the time and the time zone."""
     return read_command(text, _ANY_TIME, UTC) is not None
 
 
 def _plain(text: str) -> str:
-    """Return it in small letters, without accents, what is unseen, and what stands around it."""
+    """Return the text in lower case, without accents, invisible and surrounding characters."""
     letters = unicodedata.normalize("NFKD", text.casefold())
     bare = "".join(each for each in letters if unicodedata.category(each) not in _UNSEEN)
     return _AROUND.sub("", " ".join(bare.split()))
@@ -100,10 +100,10 @@ def _span(said: str, now: datetime) -> datetime | None:
 
 
 def _moment(said: str, now: datetime) -> datetime | None:
-    """Return the moment that the text names; `now` is in the time zone of the business."""
+    """Return the moment that the text names, if any; `now` is in the business's time zone."""
     named = _DAY.fullmatch(said)
     if named is not None and (days := _days_until(named["day"], now)) is not None:
-        # "Lunes 9" and "dom 12" are as often a date or an amount, and meant for the customer.
+        # "Lunes 9" and "dom 12" may as well be a date or an amount, for the customer.
         is_weekday = named["day"] in _WEEKDAYS
         clock = _clock(named["rest"], is_named=not (is_weekday and named["rest"].isdecimal()))
         if clock is None:
@@ -125,7 +125,7 @@ def _days_until(name: str, now: datetime) -> int | None:
 
 
 def _clock(said: str, *, is_named: bool) -> time | None:
-    """Return the time of day. Where no day `is_named`, a number alone is none."""
+    """Return the time of day, or None. A number alone is only a time if a day `is_named`."""
     found = _CLOCK.fullmatch(said)
     if found is None:
         return None

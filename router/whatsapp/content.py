@@ -1,8 +1,8 @@
-"""From a message's content, as Evolution passes it on, to what the state keeps and the LLM sees.
+"""Reads a message's content from Evolution into what the state stores and the LLM sees.
 
-`message` holds one field named after the type (`imageMessage`, …), or `conversation` for plain
-text, with others beside it that say nothing (`messageContextInfo`, `base64`). Evolution leaves
-some types wrapped: `ephemeralMessage` and its like carry the content one `message` deeper.
+`message` has one field named after the type (`imageMessage`, …), or `conversation` for plain text,
+and beside it fields without content for readers (`messageContextInfo`, `base64`). Evolution leaves
+some types wrapped: `ephemeralMessage` and similar ones have the content one `message` deeper.
 """
 
 import re
@@ -25,14 +25,14 @@ _MOST_WRAPPERS = 8
 _AD_SOURCE = re.compile(r"(?:^|_)ads?\Z", re.IGNORECASE)  # ctwa_ad, FB_Ads
 _SIMPLE_NAME = re.compile(r"[A-Za-z0-9]{1,60}")
 
-# The Cloud channel passes the tapped label on as plain text, and says only here what it was.
+# On the Cloud channel the tapped label is plain text, and only the type says what it was.
 _TEXT_KINDS = {"buttonMessage": "button_reply", "interactiveMessage": "interactive_reply"}
 
-# Sent through the EVOLUTION channel, their fields stand in the message itself.
+# On the EVOLUTION channel, the fields of these types are in the message itself.
 _MENU_TYPES = ("buttonMessage", "listMessage")
 _MENU_FIELDS = frozenset({"body", "buttons", "sections"})
 
-# Fields of a message that a reader of the conversation would not see.
+# Fields of a message that people do not see in the conversation.
 _SILENT = frozenset({
     "contextInfo",
     "encCommentMessage",
@@ -75,10 +75,10 @@ def innermost(message: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def read_content(message: Mapping[str, object], message_type: object = None) -> Reading | None:
-    """Read an innermost message; None if there is nothing to read. Its text is cut if need be.
+    """Read an innermost message; None if there is nothing to read. A text that is too long is cut.
 
-    `message_type` is Evolution's `messageType`: on the EVOLUTION channel the only sign of what a
-    sent picture was, and on the Cloud channel of what a tapped label was.
+    `message_type` is Evolution's `messageType`. Only it shows on the EVOLUTION channel that a sent
+    message was a picture, and on the Cloud channel that a text was a tapped label.
     """
     reading = _read(message, message_type)
     if reading is None:
@@ -88,7 +88,7 @@ def read_content(message: Mapping[str, object], message_type: object = None) -> 
 
 
 def _typed(note: re.Match[str]) -> str:
-    """Return what somebody wrote like our note of an ad, so that it does not pass for one."""
+    """Return a typed imitation of our note about an ad, changed so that it is not taken for one."""
     return note[0].replace("[", "(").replace("]", ")")
 
 
@@ -117,7 +117,7 @@ def _read_unknown(message: Mapping[str, object], message_type: object) -> Readin
         return media.READERS[message_type](message)
     if message_type in _MENU_TYPES and not _MENU_FIELDS.isdisjoint(message):
         return menus.read_menu(message)
-    if message_type in _TEXT_KINDS:  # the answer to a form of the Cloud API, which Evolution drops
+    if message_type in _TEXT_KINDS:  # the answer to a form of the Cloud API: Evolution drops it
         return _unsupported(message_type)
     return None
 
@@ -128,11 +128,11 @@ def _unsupported(name: str) -> Reading:
 
 
 def context_of(data: Mapping[str, object], message: Mapping[str, object]) -> Mapping[str, object]:
-    """Return the contextInfo, which says what is quoted and which ad led here.
+    """Return the contextInfo, which names the quoted message and the ad.
 
-    It is beside the message (Baileys up to 2.3), in it (Cloud), or in its content (behind a
-    wrapper, and from 2.4 on, which puts other things beside the message): what any of them says,
-    the first that says it.
+    It is beside the message (Baileys up to 2.3), in it (Cloud), or in its content (in a wrapper,
+    and from 2.4 on, which has other fields beside the message). All of these are merged; if several
+    have a field, the first one counts.
     """
     found = [
         data.get("contextInfo"),
@@ -151,9 +151,9 @@ def context_of(data: Mapping[str, object], message: Mapping[str, object]) -> Map
 def read_quoted(
     context: Mapping[str, object], message: Mapping[str, object], about: str | None
 ) -> JsonObject | None:
-    """Return `{wa_id, text}` of what the message answers or reacts to; None if there is none.
+    """Return `{wa_id, text}` of the message that this one quotes or reacts to, or None.
 
-    Either may be None: the Cloud channel gives only the id.
+    Each of the two may be None: the Cloud channel gives only the id.
     """
     if about is not None:
         return {"wa_id": about, "text": None}
@@ -174,7 +174,7 @@ def ad_note(context: Mapping[str, object]) -> str:
 
 
 def _ad_of_conversion(context: Mapping[str, object]) -> str:
-    """Return a note about an ad of which WhatsApp tells no more than that there was one."""
+    """Return a note about an ad of which only its existence is known."""
     sources = (context.get("entryPointConversionSource"), context.get("conversionSource"))
     if not any(_AD_SOURCE.search(as_line(source)) for source in sources):
         return ""

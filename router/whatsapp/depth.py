@@ -2,7 +2,7 @@
 
 
 def too_deep(value: object, most: int) -> bool:
-    """Whether more than `most` objects and lists stand inside each other. Never recurses."""
+    """Whether more than `most` objects and lists are nested. Never recurses."""
     level: list[object] = [value] if isinstance(value, dict | list) else []
     for _ in range(most):
         level = [inner for outer in level for inner in _inside(outer)]

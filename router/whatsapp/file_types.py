@@ -1,4 +1,4 @@
-"""The type with which WhatsApp gets a file: from its content, never from its name. Pure."""
+"""Determines the type with which a file is sent, by its content and never by its name. Pure."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,7 @@ _MB = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class FileType:
-    """What it is sent as, its extension, and how many bytes WhatsApp accepts of it."""
+    """The kind of message for a file, its extension, and WhatsApp's maximum size in bytes."""
 
     kind: Kind
     ending: str
@@ -27,7 +27,7 @@ _PDF = FileType("document", "pdf", 16 * _MB)
 
 
 def type_of_file(content: bytes) -> FileType | None:
-    """Return a file's type; None: it cannot be sent."""
+    """Return a file's type, or None if it cannot be sent."""
     start = content[:16]
     if start.startswith(b"\xff\xd8\xff"):
         return _JPEG

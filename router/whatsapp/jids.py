@@ -1,9 +1,9 @@
-"""JIDs: WhatsApp's ids of people and groups, in the one form under which the state knows them.
+"""JIDs: WhatsApp's ids of people and groups, in the one form that the state uses.
 
 A person may be known by a phone JID (`5511…@s.whatsapp.net`), by a LID (`2019…@lid`, which hides
-the number) or by both; a group is `…@g.us`. Which fields of a message's key carry the other
-identity differs: `remoteJidAlt` (Evolution 2.3.5 and newer), `senderPn`, `senderLid` and
-`previousRemoteJid` before that.
+the number) or by both; a group is `…@g.us`. The field of a message's key with the other identity
+depends on the version: `remoteJidAlt` (Evolution 2.3.5 and newer), before that `senderPn`,
+`senderLid` and `previousRemoteJid`.
 """
 
 import re
@@ -20,8 +20,9 @@ _NOT_DIALLED = re.compile(r"[\s()+./-]")
 _PERSON = re.compile(r"[1-9][0-9]{4,19}")
 _GROUP = re.compile(r"[0-9]{5,30}(-[0-9]{5,20})?")
 
-# What is said of the chat holds for every author; what is said of the sender is the contact only if
-# the contact wrote. (Baileys 6.7 fills senderPn of an own message from the peer, but not always.)
+# Fields about the chat are valid for every author. Fields about the sender name the contact only if
+# the contact wrote. (In our own messages, Baileys 6.7 often, but not always, fills senderPn with
+# the contact.)
 _OF_CHAT = ("remoteJidAlt", "previousRemoteJid")
 _OF_SENDER = ("senderPn", "senderLid")
 
@@ -44,8 +45,8 @@ _KINDS = {"broadcast": JidKind.BROADCAST, "newsletter": JidKind.NEWSLETTER}
 def normalise_jid(jid: str) -> str:
     """Return the JID without device or agent, `@c.us` as `@s.whatsapp.net`, a bare number as a JID.
 
-    Never raises; what is no JID comes back as it is, except what no text may hold, and empty where
-    it is far too long for one: cut, it could be somebody's.
+    Never raises. A text that is not a JID is returned cleaned. One that is far too long becomes
+    empty: a cut one could be somebody's JID.
     """
     if len(jid) > LONGEST_JID:
         return ""
@@ -82,22 +83,21 @@ def is_group(jid: str) -> bool:
 
 
 def number_of(jid: str) -> str:
-    """Return what sendText takes as `number`: the whole JID.
+    """Return the `number` for sendText: the whole JID.
 
     Evolution rewrites a bare number (Brazil's ninth digit, the prefixes of Mexico and Argentina)
-    but leaves a JID alone, and the JID is what WhatsApp itself gave. The Cloud channel takes the
-    digits.
+    but not a JID, and the JID comes from WhatsApp itself. The Cloud channel uses its digits.
     """
     return normalise_jid(jid)
 
 
 def chat_of(key: Mapping[str, object]) -> str | None:
-    """Return the JID of the chat that a message's key names (`remoteJid`), normalised, or None."""
+    """Return the normalised JID of the chat in a message's key (`remoteJid`), or None."""
     jid = key.get("remoteJid")
     if not isinstance(jid, str) or len(jid) > LONGEST_JID or not jid.strip():
         return None
     if key.get("addressingMode") == "lid" and jid.isascii() and jid.isdigit():
-        # Evolution cuts off a device and everything behind it: "2019…:3@lid" arrives as "2019…".
+        # Evolution cuts off a device and everything after it: "2019…:3@lid" arrives as "2019…".
         return f"{jid}@{_LID_SERVER}"
     return normalise_jid(jid)
 
@@ -105,10 +105,10 @@ def chat_of(key: Mapping[str, object]) -> str | None:
 def identities(
     key: Mapping[str, object], chat: str, *, from_me: bool, owner: str | None = None
 ) -> tuple[str, ...]:
-    """Return the JIDs of `chat`: for a person the phone's and the LID's, the chat's own first.
+    """Return the JIDs of `chat`; for a person the phone JID and the LID, the chat's own JID first.
 
-    At most one of each kind, and never the owner's: an identity too many would make one session of
-    two people, and show the one what the other wrote.
+    There is at most one of each kind, and never the owner's: a wrong identity would merge the
+    sessions of two people, and show one of them what the other wrote.
     """
     kind = kind_of(chat)
     if kind is JidKind.PHONE:

@@ -1,4 +1,4 @@
-"""Which of three languages a contact gets when HybridFlow itself says something."""
+"""Chooses one of three languages for HybridFlow's own messages to a contact."""
 
 import re
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from router.whatsapp.jids import JidKind, kind_of
 Language: TypeAlias = Literal["pt", "es", "en"]
 _NAMED: dict[str, Language] = {name: name for name in get_args(Language)}
 
-# Words that one of them has and the others have not.
+# Words that occur in only one of the languages.
 _PORTUGUESE = """
     não você vocês oi olá obrigado obrigada quero falar com uma um meu minha bom boa dia tarde noite
     tem preciso alguém pessoa isso está são atendente pra vcs vc ainda muito
@@ -32,11 +32,11 @@ _SPEAK_SPANISH = (
     *("34", "51", "52", "53", "54", "56", "57", "58", "502", "503", "504", "505", "506", "507"),
     *("591", "593", "595", "598", "1809", "1829", "1849"),
 )
-_ENOUGH = 2  # words more than any other language has: fewer decide nothing
+_ENOUGH = 2  # words more than in any other language; fewer decide nothing
 
 
 def language_of(jids: Iterable[str], texts: Iterable[str] = ()) -> Language:
-    """Return the language of what somebody writes; else of their number's country."""
+    """Return the language of a person's texts, or if that is unclear, of their number's country."""
     words = set(re.findall(r"\w+", " ".join(texts).lower()))
     found: dict[Language, int] = {name: len(words & known) for name, known in _WORDS.items()}
     first, second = sorted(found, key=lambda name: found[name], reverse=True)[:2]
@@ -51,5 +51,5 @@ def language_of(jids: Iterable[str], texts: Iterable[str] = ()) -> Language:
 
 
 def language_or_english(name: str) -> Language:
-    """Return the language of that name; English, where it is one that is not spoken here."""
+    """Return the language of that name, or English if it is not one of the three."""
     return _NAMED.get(name, "en")

@@ -1,7 +1,7 @@
-"""The maximum stored length of what a webhook says.
+"""The maximum stored length of texts from webhooks.
 
-WhatsApp's own texts end at 65,536 characters, its names long before; a server that a tenant named
-may send anything. A longer text is cut, and says so. SQL's `hybridflow.cut` does the same.
+WhatsApp's texts have at most 65,536 characters, its names far fewer, but a tenant's server may send
+anything. A longer text is cut, and marked as cut. SQL's `hybridflow.cut` does the same.
 """
 
 from router.whatsapp.clean import JsonObject, JsonValue
@@ -15,12 +15,12 @@ MARK = " […]"
 
 
 def storable(event: JsonObject) -> JsonObject:
-    """Return the event with no text in it that is longer than its kind may be."""
+    """Return the event with all texts cut to the maximum length of their kind."""
     return {name: _bounded(name, value) for name, value in event.items()}
 
 
 def cut(text: str, most: int = LONGEST_TEXT) -> str:
-    """Return a text of no more than so many characters."""
+    """Return the text, cut to at most so many characters."""
     return text if len(text) <= most else text[: most - len(MARK)] + MARK
 
 

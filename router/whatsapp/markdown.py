@@ -1,8 +1,8 @@
-"""Markdown, as LLMs write it, into the few marks that WhatsApp shows.
+"""Converts Markdown, as LLMs write it, into WhatsApp's few marks.
 
-WhatsApp knows *bold*, _italic_, ~struck~, `code`, ```blocks```, "- " lists, "1. " lists and "> "
-quotes, and nothing else. A single star is left as it is: in WhatsApp's own way it means bold, and
-its author may have known that. Beside Markdown's bold it can only have meant italics.
+WhatsApp has only *bold*, _italic_, ~struck~, `code`, ```blocks```, "- " lists, "1. " lists and "> "
+quotes. A single star stays unchanged: in WhatsApp it means bold, and the model may have meant that.
+In a text that also has Markdown's bold, it must have meant italics.
 """
 
 import re
@@ -12,7 +12,7 @@ from markdown_it.token import Token
 
 from router.whatsapp.chat_markdown import chat_parser
 
-# Where words are not parted by spaces, a mark stands between two letters, and neither is cut.
+# In scripts without spaces between words, a mark between two letters does not divide a word.
 _IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 _MARKS = {"strong_open": "*", "strong_close": "*", "s_open": "~", "s_close": "~"}
 _LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
@@ -20,9 +20,9 @@ _LONGEST = 50_000  # characters
 
 
 def to_whatsapp(text: str) -> str:
-    """Return the text with WhatsApp's marks; plain text as it is, except outer space.
+    """Return the text with WhatsApp's marks.
 
-    So is a text that is longer than any reply.
+    Plain text stays unchanged except outer white space, and so does a text longer than any reply.
     """
     text = text.strip()
     return text if len(text) > _LONGEST else _blocks(chat_parser().parse(text)).strip()
@@ -39,7 +39,7 @@ def _blocks(tokens: Sequence[Token]) -> str:
 
 
 def _end_of(tokens: Sequence[Token], start: int) -> int:
-    """Return the place of the token that closes the one at `start`."""
+    """Return the index of the token that closes the one at `start`."""
     depth = 0
     for place in range(start, len(tokens)):
         depth += tokens[place].nesting
@@ -66,12 +66,12 @@ def _block(opening: Token, inner: Sequence[Token]) -> str:
             return _list(inner, _numbers(inner))
         case "table_open":
             return _table(inner)
-        case _:  # a rule, and whatever else is only for the eye
+        case _:  # a horizontal rule, and other purely visual elements
             return _inline([opening]) if opening.type == "inline" else ""
 
 
 def _openings(tokens: Sequence[Token]) -> list[Token]:
-    """Return the token that opens each item of a list, not those of the lists inside."""
+    """Return the opening token of each item of a list, without those of nested lists."""
     return [
         token
         for token in tokens
@@ -84,9 +84,9 @@ def _items(tokens: Sequence[Token]) -> int:
 
 
 def _numbers(tokens: Sequence[Token]) -> list[str]:
-    """Return the marks of a numbered list: as written, for somebody may choose by them.
+    """Return the numbers of a list as written, because the customer may choose by them.
 
-    Where all are the same, as Markdown allows, they are counted.
+    If all are the same, as Markdown allows, the items are counted.
     """
     items = _openings(tokens) if tokens else []
     written = [item.info or "1" for item in items]
@@ -137,7 +137,7 @@ def _inline(tokens: Sequence[Token], *, in_bold: bool = False) -> str:
 def _span(children: Sequence[Token], *, in_bold: bool) -> str:
     out: list[str] = []
     links: list[tuple[str, int]] = []
-    marked: list[int] = []  # where each mark that is open stands in `out`
+    marked: list[int] = []  # the positions of the open marks in `out`
     star_is_italic = in_bold or any(token.type == "strong_open" for token in children)
     for place, token in enumerate(children):
         match token.type:
@@ -166,8 +166,8 @@ def _span(children: Sequence[Token], *, in_bold: bool) -> str:
 
 
 def _first_of(tokens: Sequence[Token], begin: int) -> str:
-    """Return the first character of the tokens from `begin` on; a space where there is none."""
-    for at in range(begin, len(tokens)):  # a slice would copy them all, for each mark
+    """Return the first character of the tokens from `begin` on, or a space if there is none."""
+    for at in range(begin, len(tokens)):  # not a slice, which would copy all tokens for each mark
         token = tokens[at]
         if token.type in ("softbreak", "hardbreak"):
             return " "
@@ -181,8 +181,9 @@ def _first_of(tokens: Sequence[Token], begin: int) -> str:
 def _close_mark(out: list[str], begin: int, after: str) -> None:
     """Close the mark that was opened at `begin`.
 
-    WhatsApp shows a mark only between a letter and something else. A space is put in where that
-    tears no word apart; else there is no mark, for it would be shown as a star.
+    WhatsApp only recognises a mark between a letter and another character. If needed, a space is
+    inserted, unless that would divide a word: then the mark is dropped, because WhatsApp would show
+    it as a star.
     """
     mark, inner = out[begin], "".join(out[begin + 1 :])
     if not mark or not inner:
@@ -197,7 +198,7 @@ def _close_mark(out: list[str], begin: int, after: str) -> None:
 
 
 def _gap(outer: str, inner: str) -> str | None:
-    """Return what must stand beside a mark between the two; None: it would tear a word apart."""
+    """Return the text to insert at a mark between the two; None if it would divide a word."""
     if not outer.isalnum():
         return ""
     if not inner.isalnum() or _IDEOGRAPH.match(outer) or _IDEOGRAPH.match(inner):

@@ -1,8 +1,7 @@
 """Readers of media: pictures, videos, audio, stickers, documents.
 
 On Baileys the fields are `mimetype`, `fileLength`, `seconds`; on the Cloud channel `mime_type`,
-`filename`, `voice`. The bytes themselves (`message.base64`, thumbnails) and the keys are never
-read.
+`filename`, `voice`. The bytes (`message.base64`, thumbnails) and the keys are never read.
 """
 
 from collections.abc import Mapping
@@ -70,7 +69,7 @@ def read_video_note(content: Mapping[str, object]) -> Reading:
 
 
 def read_audio(content: Mapping[str, object]) -> Reading:
-    """Read `audioMessage`, with the words where Evolution has transcribed it (`speechToText`)."""
+    """Read `audioMessage`, with the words if Evolution has transcribed it (`speechToText`)."""
     ptt = content.get("ptt") is True or content.get("voice") is True
     what = _lasting("voice message" if ptt else "audio", content.get("seconds"))
     words = as_text(content.get("speechToText")).strip().removeprefix("[audio]").strip()
@@ -89,7 +88,7 @@ def read_sticker(content: Mapping[str, object]) -> Reading:
 
 
 def read_document(content: Mapping[str, object]) -> Reading:
-    """Read `documentMessage`; a caption that only repeats the name is none."""
+    """Read `documentMessage`; a caption that only repeats the name is ignored."""
     name = _file_name(content)
     caption = as_text(content.get("caption")).strip()
     text = bracketed(
@@ -99,7 +98,7 @@ def read_document(content: Mapping[str, object]) -> Reading:
 
 
 def read_album(content: Mapping[str, object]) -> Reading:
-    """Read `albumMessage`, which announces pictures that come as messages of their own."""
+    """Read `albumMessage`, which announces pictures that come as separate messages."""
     pictures, videos = (
         _not_negative(content.get(name)) or 0
         for name in ("expectedImageCount", "expectedVideoCount")

@@ -1,4 +1,4 @@
-"""Readers of a business's offers: buttons, lists, templates, cards, things to be paid."""
+"""Readers of a business's menus: buttons, lists, templates, cards, payments."""
 
 from collections.abc import Iterator, Mapping
 
@@ -34,7 +34,7 @@ _WORDS = (
 
 
 def read_menu(content: Mapping[str, object]) -> Reading:
-    """Read its words, what can be tapped, and what is to be paid."""
+    """Read the menu's text, its buttons, and what is to be paid."""
     cards = as_list(as_object(content.get("carouselMessage")).get("cards"))
     told = [_told(content), *(_told(as_object(card)) for card in cards[:_MOST_CARDS])]
     shown = "\n".join(filter(None, told))
@@ -42,7 +42,7 @@ def read_menu(content: Mapping[str, object]) -> Reading:
 
 
 def read_structured(content: Mapping[str, object]) -> Reading:
-    """Read `highlyStructuredMessage`, a template of old."""
+    """Read `highlyStructuredMessage`, an old kind of template."""
     filled = as_object(content.get("hydratedHsm"))
     return read_menu(as_object(filled.get("templateMessage")) or filled)
 
@@ -68,7 +68,7 @@ def _words(value: object) -> str:
 
 
 def _buttons(content: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
-    """Return the parameters of each button, whatever it is called in them."""
+    """Yield the parameters of each button, under any of the names that channels use."""
     flow = as_object(content.get("nativeFlowMessage"))
     listed = as_list(content.get("buttons")) + as_list(flow.get("buttons"))
     for button in listed[:_MOST_BUTTONS]:
@@ -76,7 +76,7 @@ def _buttons(content: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
         native = as_object(fields.get("nativeFlowInfo"))
         given = parameters_of(fields.get("buttonParamsJson") or native.get("paramsJson"))
         named = as_object(fields.get("buttonText")).get("displayText") or fields.get("displayText")
-        # As the EVOLUTION channel passes on what sendButtons was given.
+        # The EVOLUTION channel passes on the parameters of sendButtons.
         asked = {
             "copy_code": fields.get("copyCode"),
             "url": fields.get("url"),

@@ -1,8 +1,8 @@
-"""What the buttons of an interactive message carry: JSON in a text, of a shape for each kind.
+"""Reads the parameters of an interactive message's buttons: JSON in a text, by kind of button.
 
-Told in brackets, so that the model can repeat a key, a code or an address, and knows what is to be
-paid. Whoever builds such messages to crash phones builds them with thousands of parts: all of it is
-bounded, and what would be another's if it were cut is told whole or not at all.
+They are described in brackets, so that the model can repeat a key, a code or a URL, and knows what
+is to be paid. Messages that are made to crash phones have thousands of parts, so everything is
+limited. Values that would be wrong if cut are shown whole or not at all.
 """
 
 import json
@@ -13,14 +13,14 @@ from router.whatsapp.elements import too_many
 from router.whatsapp.lengths import LONGEST_TEXT
 from router.whatsapp.reading import bracketed
 
-_MOST_PARAMETERS = 1_000  # values in JSON that stands in a text: no form has as many
-_MOST_ITEMS = 50  # of an order that are told
+_MOST_PARAMETERS = 1_000  # values in the JSON of one text; no form has so many
+_MOST_ITEMS = 50  # of an order that are shown
 _MOST_ROWS = 100  # of a list
-_LONGEST = 1_024  # characters of a key, a code or an address
+_LONGEST = 1_024  # characters of a key, a code or a URL
 
 
 def parameters_of(text: object) -> Mapping[str, object]:
-    """Read JSON that stands in a text: its values were not counted with those of the webhook."""
+    """Read JSON inside a text; its values are counted here, not with those of the webhook."""
     if not isinstance(text, str) or len(text) > LONGEST_TEXT:
         return {}
     if too_many(text.encode("utf-8", "surrogatepass"), _MOST_PARAMETERS):
@@ -32,18 +32,18 @@ def parameters_of(text: object) -> Mapping[str, object]:
 
 
 def exact(value: object) -> str:
-    """Return what must be told whole: a key, a code, an address, a number."""
+    """Return a value that must not be cut (a key, a code, a URL, a number), or an empty text."""
     text = as_line(value)
     return text if len(text) <= _LONGEST else ""
 
 
 def with_detail(label: str, detail: str) -> str:
-    """Return what can be tapped, with what happens then."""
+    """Return a button's label with its detail."""
     return f"{label} ({detail})" if label and detail else label or detail
 
 
 def labels_of(parameters: Mapping[str, object]) -> Iterator[str]:
-    """Return what can be tapped of one button: its label, with its code, address or number."""
+    """Yield the label of a button, with its code, URL or number."""
     code, phone = exact(parameters.get("copy_code")), exact(parameters.get("phone_number"))
     address = exact(parameters.get("url") or parameters.get("merchant_url"))
     details = (f"code: {code}" if code else "", address, phone)
@@ -53,7 +53,7 @@ def labels_of(parameters: Mapping[str, object]) -> Iterator[str]:
 
 
 def rows_of(sections: object) -> Iterator[str]:
-    """Return the rows of a list, each with what is written below it."""
+    """Yield the rows of a list, each with its description."""
     told = 0
     for section in as_list(sections):
         for row in as_list(as_object(section).get("rows")):
@@ -65,7 +65,7 @@ def rows_of(sections: object) -> Iterator[str]:
 
 
 def payments_of(parameters: Mapping[str, object]) -> Iterator[str]:
-    """Return what is to be paid and how, each in brackets: the order, keys, codes, links."""
+    """Yield what is to be paid and how, each in brackets: the order, keys, codes, links."""
     currency = as_line(parameters.get("currency"))
     order = as_object(parameters.get("order"))
     items = as_list(order.get("items"))
@@ -94,7 +94,7 @@ def _items(items: Iterable[object], currency: str) -> Iterator[str]:
 
 
 def _money(amount: object, currency: str) -> str:
-    """Return an amount; an empty text for none, and for zero, which says that it is not known."""
+    """Return an amount; an empty text if there is none, or if it is zero, which means unknown."""
     fields = as_object(amount)
     value, offset = as_number(fields.get("value")), as_number(fields.get("offset"))
     if not value:

@@ -1,9 +1,8 @@
-"""A contact as an operator writes it, as the JIDs under which WhatsApp may know the same person.
+"""Converts a contact that an operator typed into the JIDs under which WhatsApp may know the person.
 
-WhatsApp keeps some old numbers in the form that they had when they were registered, and sendText
-of Evolution API rewrites what it is given accordingly: Brazil's mobile numbers with or without the
-ninth digit, Mexico's with or without the 1 and Argentina's with or without the 9 that follows the
-country code.
+WhatsApp keeps old numbers in the form in which they were registered, and Evolution's sendText
+rewrites numbers accordingly: Brazil's mobile numbers with or without the ninth digit, Mexico's with
+or without the 1, and Argentina's with or without the 9 after the country code.
 """
 
 import re
@@ -11,10 +10,10 @@ import re
 from router.errors import Invalid
 from router.whatsapp.jids import JidKind, kind_of, normalise_jid
 
-_NUMBER = re.compile(r"[1-9][0-9]{6,14}")  # E.164: the country code and all that follows
-# Country (and area), the digit that may be there, the rest; and that digit.
+_NUMBER = re.compile(r"[1-9][0-9]{6,14}")  # E.164, with the country code
+# Country (and area) code, the optional digit, the rest; and that digit.
 _REWRITTEN = (
-    # An eight-digit number from 2 to 5 is a landline: with a 9 it would be somebody else's.
+    # An eight-digit number that begins with 2 to 5 is a landline: a 9 would make it another number.
     (re.compile(r"(55[1-9]{2})(9?)([6-9][0-9]{7})"), "9"),
     (re.compile(r"(52)(1?)([0-9]{10})"), "1"),
     (re.compile(r"(54)(9?)([0-9]{10})"), "9"),
@@ -22,9 +21,9 @@ _REWRITTEN = (
 
 
 def contact_jids(contact: str) -> tuple[str, ...]:
-    """Return the JIDs of `contact`, a JID or a phone number with its country code; as given first.
+    """Return the JIDs of `contact`, a JID or a phone number with country code; the given one first.
 
-    Raises Invalid for what is neither.
+    Raises Invalid if it is neither.
     """
     jid = normalise_jid(contact)
     if kind_of(jid) is JidKind.LID:
@@ -39,7 +38,7 @@ def contact_jids(contact: str) -> tuple[str, ...]:
 
 
 def spellings_of(jid: str) -> tuple[str, ...]:
-    """Return the JIDs under which WhatsApp may know whom somebody typed so; as typed first.
+    """Return the JIDs under which WhatsApp may know a typed JID; the typed one first.
 
     SQL's `hybridflow.spellings_typed` does the same.
     """

@@ -10,12 +10,12 @@ from router.whatsapp.clean import JsonObject
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One message as the state keeps it and the LLM sees it.
+    """One message as the state stores it and the LLM sees it.
 
-    `text` is what the person wrote, or what they sent, told in brackets. `about` is the id of the
-    message that a reaction or a vote belongs to; `about_ours`: that message is the business's, and
-    there is something to answer. `pictures` is how many an album is to have, `transcript` what is
-    said in a voice message, where Evolution has heard it.
+    `text` is the person's text, or a description of what they sent, in brackets. `about` is the id
+    of the message that a reaction or a vote belongs to; `about_ours`: that message is the
+    business's, so it may be answered. `pictures` is the announced number of an album's pictures,
+    `transcript` are the words of a voice message, if Evolution has transcribed it.
     """
 
     kind: str
@@ -30,7 +30,7 @@ class Reading:
 
 DASH = " \u2013 "
 AD_NOTE = re.compile(r"(?:\A|\n)\[came from (?:the|an) ad\b[^\n]*\]\Z")
-"""What `content.ad_note` puts behind a message, on its last line; nobody else may."""
+"""The note that `content.ad_note` adds as the last line of a message; nobody else may write it."""
 
 Reader: TypeAlias = Callable[[Mapping[str, object]], Reading]
 

@@ -2,10 +2,10 @@
 
 import re
 
-WHATSAPP_LIMIT = 4096  # characters of a text message on the Cloud API; Baileys takes more
+WHATSAPP_LIMIT = 4096  # characters of a text message on the Cloud API; Baileys accepts more
 _FENCE = "```"
-_NEWLINES = "\r\n"  # what may go at a cut in code, where the line's indentation must stay
-# Where a text may be cut, the best place first: a paragraph, a line, a sentence, a word.
+_NEWLINES = "\r\n"  # what is removed at a cut in code; the line's indentation must stay
+# Where a text may be cut, best first: after a paragraph, a line, a sentence, a word.
 _CUTS = (
     re.compile(r"(?P<gap>\n\s*\n)"),
     re.compile(r"(?P<gap>\n)"),
@@ -17,9 +17,9 @@ _NUMBER_OF_ITEM = re.compile(r"(?:^|\n)[ >*_~]*[0-9]{1,9}[.)]\Z")
 
 
 def split_reply(text: str, limit: int = WHATSAPP_LIMIT) -> tuple[str, ...]:
-    """Return the parts in which `text` is sent, none empty, none over `limit` (32 or more).
+    """Divide `text` into parts that are not empty and not longer than `limit` (32 or more).
 
-    A code block that is cut is closed and opened again. No text: no parts.
+    A code block that is cut is closed and opened again. An empty text has no parts.
     """
     parts: list[str] = []
     rest = text.strip()
@@ -35,9 +35,9 @@ def split_reply(text: str, limit: int = WHATSAPP_LIMIT) -> tuple[str, ...]:
 
 
 def finish_truncated(text: str) -> str:
-    """Return a reply that ran into the token limit, cut back to where a sentence ends.
+    """Return a reply that reached the token limit, cut back to the end of a sentence.
 
-    A text without an end in its second half is kept, with an ellipsis.
+    If no sentence ends in its second half, the text is kept, with an ellipsis.
     """
     text = text.strip()
     ends = [m.end() for m in _SENTENCE_END.finditer(text) if not _ends_with_number(text, m.end())]
@@ -47,7 +47,7 @@ def finish_truncated(text: str) -> str:
 
 
 def _ends_with_number(text: str, end: int) -> bool:
-    """Whether what ends there is the number of a list's item, which is no sentence."""
+    """Whether the text ends there with the number of a list item, which is not a sentence."""
     return _NUMBER_OF_ITEM.search(text[max(0, end - 20) : end]) is not None
 
 
@@ -62,7 +62,7 @@ def _cut(text: str, room: int) -> tuple[str, str]:
             start, end = gaps[-1]
             return text[:start].rstrip(), text[end:]
     end = room
-    while end > room // 2 and text[end - 1] == text[end] == "`":  # not through a fence
+    while end > room // 2 and text[end - 1] == text[end] == "`":  # not within a code fence
         end -= 1
     return text[:end], text[end:]
 

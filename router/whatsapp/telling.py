@@ -1,15 +1,15 @@
-"""By what a message of ours is known when it comes back: a key of what it says.
+"""Makes the key of a message's content, by which the echo of our own send is recognised.
 
-A key is made of the reading of a message, so a send and its echo have the same one if the readers
-tell both alike. What nobody knows before it is sent (how long a recording is, what Evolution will
-hear in it) is left out. What a phone sends and what comes by the Cloud API have different keys:
-there a voice message comes back as a plain audio, and nothing that an owner sends by hand from the
-phone may be taken for it.
+The key is made from the reading of a message, so a send and its echo have the same key if the
+readers put both into the same words. Facts that are unknown before the send (the length of a
+recording, its words) are left out. Sends over a phone and over the Cloud API have different keys:
+on the Cloud API a voice message comes back as plain audio, and audio that the owner sends by hand
+from the phone must not be taken for it.
 
-Evolution's own sends over Baileys are called 3EB0…, as WhatsApp Web calls them. What was typed in
-WhatsApp on a phone is called AC… (Android), 3A… (iOS) or 3F… (the desktop programs); Baileys'
-getDevice reads the same from it. Such a message has a key that no send of ours has, though it says
-the same, word for word.
+The ids of Evolution's own sends over Baileys begin with 3EB0, like those of WhatsApp Web. The ids
+of messages that are typed in WhatsApp's apps begin with AC (Android), 3A (iOS) or 3F (the desktop
+programs); Baileys' getDevice uses the same rule. Such a message gets a key that none of our sends
+has, even if it has the same words.
 """
 
 import hashlib
@@ -26,19 +26,19 @@ _CAPTIONED = ("image", "video", "sticker")
 
 
 def telling(reading: Reading, wa_id: str) -> str:
-    """Return the key of a message that was read so and is called `wa_id`."""
+    """Return the key of a message with this reading and the id `wa_id`."""
     if was_typed_on_a_phone(wa_id):
         return _key("hand", reading)
     return telling_of(reading, by_phone=_OF_A_PHONE.fullmatch(wa_id) is not None)
 
 
 def was_typed_on_a_phone(wa_id: str) -> bool:
-    """Return whether the id is one that WhatsApp's own apps give, and Evolution never does."""
+    """Return whether the id was made by one of WhatsApp's own apps; Evolution makes no such ids."""
     return _BY_HAND.fullmatch(wa_id) is not None
 
 
 def telling_of(reading: Reading, *, by_phone: bool) -> str:
-    """Return the key of a message that goes by a phone (Baileys), or by another channel."""
+    """Return the key of a message that is sent over a phone (Baileys), or another channel."""
     return _key("phone" if by_phone else "other", reading)
 
 
@@ -48,7 +48,7 @@ def _key(way: str, reading: Reading) -> str:
 
 
 def folded(text: str) -> str:
-    """Return the text with its white space folded."""
+    """Return the text with each run of white space as one space."""
     return " ".join(text.split())
 
 

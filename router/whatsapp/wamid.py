@@ -1,8 +1,8 @@
-"""The customer's number inside a message id of the Cloud API: proof of whose message it is.
+"""Reads the customer's number from a message id of the Cloud API: it proves whose message it is.
 
 Evolution 2.3 handles the Cloud API's webhooks with shared state: when several customers write at
-once, it puts the JID of one on the message of another (EvolutionAPI/evolution-api#1848, #2407).
-Answering that would show one customer what another wrote. Meta's ids carry the right number:
+once, it may put one customer's JID on another's message (EvolutionAPI/evolution-api#1848, #2407).
+Answering that would show one customer what another wrote. Meta's ids contain the right number:
 `wamid.` and base64 of `1c 18 <length> <digits> …`, as the examples in Meta's documentation show.
 """
 
@@ -14,7 +14,7 @@ from router.whatsapp.jids import JidKind, kind_of, normalise_jid
 _PREFIX = "wamid."
 _HEAD = b"\x1c\x18"
 _LONGEST_NUMBER = 15  # E.164
-_SAME_TAIL = 8  # what is left of a number where WhatsApp and its users disagree about prefixes
+_SAME_TAIL = 8  # digits that are the same in all spellings of a number
 
 
 def number_in(wa_id: str) -> str | None:
@@ -34,7 +34,7 @@ def number_in(wa_id: str) -> str | None:
 
 
 def corrected(jids: tuple[str, ...], wa_id: str) -> tuple[str, ...]:
-    """Return the JIDs of the message's chat, put right if its id belongs to somebody else."""
+    """Return the JIDs of the message's chat, corrected if its id has another person's number."""
     number = number_in(wa_id)
     if number is None or kind_of(jids[0]) is not JidKind.PHONE:
         return jids

@@ -303,7 +303,7 @@ async def test_a_proxy_that_cuts_before_is_named_and_the_next_attempt_answers_al
             gate = n8n.hold()
             await stage.maria.writes("tem bolo?")
             (turn,) = await stage.until("select error from turns", lambda rows: rows[0]["error"])
-            assert re.search(r"gave it up, after [\d.]+ seconds \(it answered 504\)", turn["error"])
+            assert re.search(r"the flow after [\d.]+ seconds \(it answered 504\)", turn["error"])
             assert "above the 95 seconds of N8N_ANSWER_SECONDS" in turn["error"]
             late = Flow(stage, n8n.received[0].body)
             assert (await late.sends("tarde demais")).status_code == 409

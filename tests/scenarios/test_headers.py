@@ -85,7 +85,7 @@ async def test_what_nobody_foresaw_is_answered_in_the_one_shape_and_logged(
     answer = await client.get("/api/tenants", headers=KEY)
     assert answer.status_code == 500
     assert answer.json() == {
-        "error": {"code": "unexpected", "message": "an error that nobody foresaw; the log has it"}
+        "error": {"code": "unexpected", "message": "an unexpected error; see the log"}
     }
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     # A background loop may meet the broken function as well, and says so under its own name.

@@ -17,7 +17,7 @@ async def test_health_says_what_is_checked(database_url: str, llm: Anthropic):
     env = environment(database_url, ANTHROPIC_BASE_URL=llm.url)
     async with running_router(env) as url, httpx.AsyncClient(base_url=url) as client:
         await llm.looked_at()
-        answer = await health_says(client, "the key is taken")
+        answer = await health_says(client, "the key is accepted")
     assert answer.status_code == 200
     health = answer.json()
     assert health["ok"] is True
@@ -25,7 +25,7 @@ async def test_health_says_what_is_checked(database_url: str, llm: Anthropic):
     assert health["timestamp"]
     assert health["checks"] == {
         "database": {"status": "ok", "message": "Connected to PostgreSQL"},
-        "llm": {"status": "ok", "message": "anthropic: the key is taken"},
+        "llm": {"status": "ok", "message": "anthropic: the key is accepted"},
         "connections": {"status": "ok", "message": "There are free connections to Evolution"},
         "delivery": {"status": "ok", "message": "no tenant's replies fail in a row"},
     }
@@ -69,8 +69,8 @@ async def test_a_tenants_own_key_is_looked_at_where_its_instance_is_tested(
             await stage.change(llm_api_key=own)
             for _ in range(3):
                 answer = await client.get(test, headers=shown)
-            health = await health_says(client, "the key is taken")
-    assert step_of_llm(first) == (True, "anthropic with the deployment's key: the key is taken")
+            health = await health_says(client, "the key is accepted")
+    assert step_of_llm(first) == (True, "anthropic with the deployment's key: the key is accepted")
     is_ok, detail = step_of_llm(answer.json()["steps"])
     assert (is_ok, "set another as the tenant's llm_api_key" in detail) == (False, True)
     assert own not in answer.text

@@ -258,7 +258,7 @@ async def test_what_the_guard_refused_says_by_which_rule(talk: Conversation):
     refused = {**held(turn), "rule": "leak", "detail": "40 characters of the prompt"}
     await talk.database.call("refuse_reply", refused)
     said = text(await tell(talk, turn_id=1))
-    assert "It got no answer: the guard let the reply through to nobody" in said
+    assert "It got no answer: the guard refused the reply" in said
     assert "still paused, by the AI" in said
 
 
@@ -413,7 +413,8 @@ async def test_a_change_that_waits_for_its_message_is_known(talk: Conversation):
     await talk.ingest(change("edit", "AC01", text="com morango"))
     story = await tell(talk, wa_id="AC01")
     assert (story.is_known, [each.kind for each in story.happenings]) == (True, ["edited"])
-    assert story.answer == ["The message itself is not kept; what is known of it stands below."]
+    known = "The message itself is not kept; what is known about it is listed below."
+    assert story.answer == [known]
 
 
 async def test_a_message_that_never_arrived_says_what_to_look_at(talk: Conversation):

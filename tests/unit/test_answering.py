@@ -317,14 +317,14 @@ CLOUDFLARE = (
 @pytest.mark.parametrize(
     ("answer", "kind", "told"),
     [
-        (httpx.Response(504, text="<html>"), TookTooLong, "gave it up, after 0 seconds .* 504"),
+        (httpx.Response(504, text="<html>"), TookTooLong, "the flow after 0 seconds .* 504"),
         (httpx.Response(524, text=CLOUDFLARE.format(524)), TookTooLong, "above the 42 seconds"),
         (httpx.Response(524, text="error code: 524"), TookTooLong, "N8N_ANSWER_SECONDS"),
         (httpx.Response(522, text=CLOUDFLARE.format("522: Connection timed out")), N8nDied,
-         "^n8n answered 522: a page of what stands before n8n: n8n.shop.example . 522: Conn"),
+         "^n8n answered 522: a page of the proxy before n8n: n8n.shop.example . 522: Conn"),
         (httpx.Response(521, text="error code: 521"), N8nDied, "521"),
         (httpx.Response(502, text="<html>\r\n<head><title>502 Bad Gateway</title></head>"), N8nDied,
-         "what stands before n8n: 502 Bad Gateway$"),
+         "the proxy before n8n: 502 Bad Gateway$"),
         (says({"error": {"message": "slow", "status": 504}}, 504), LlmAway, "the LLM, .* is away"),
         (httpx.Response(529), LlmAway, "the LLM, .* is away"),
     ],

@@ -159,7 +159,7 @@ def test_there_are_so_many_messages_and_no_more():
 def test_what_is_large_is_given_by_its_address():
     large = base64.b64encode(b"x" * 600_000).decode()
     assert read({"messages": [{"audio": large}]}).parts
-    assert "give the addresses" in refused({"messages": [{"audio": large}, {"audio": large}]})
+    assert "by their URL" in refused({"messages": [{"audio": large}, {"audio": large}]})
 
 
 def test_a_handoff_comes_last_with_its_words():

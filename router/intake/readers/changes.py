@@ -1,11 +1,11 @@
-"""What happens to a message afterwards: it is edited, deleted, delivered, read.
+"""Reads what happens to a message later: it is edited, deleted, delivered, read.
 
-`messages.edited` contains WhatsApp's protocolMessage as the editor's side sent it: if a contact
+`messages.edited` contains WhatsApp's protocolMessage from the editor's point of view: if a contact
 edits or deletes, it says `fromMe: true` and names the business as the chat (reported as
-EvolutionAPI/evolution-api#1367 and #1647). If that chat is the phone JID that the envelope gives
-the business, this is corrected; if it is the business's LID, `from_me` stays wrong, and only
-`wa_id` is certain. `messages.delete`, and a protocolMessage inside messages.upsert, are reported
-from the business's side.
+EvolutionAPI/evolution-api#1367 and #1647). If that chat is the business's phone JID in the
+envelope, this is corrected. If it is the business's LID, `from_me` stays wrong, and only `wa_id` is
+certain. `messages.delete`, and a protocolMessage inside messages.upsert, are reported from the
+business's point of view.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ _STATUSES = {
     "READ": "read",
     "PLAYED": "played",
     "ERROR": "error",
-    # the Cloud API's
+    # words of the Cloud API
     "SENT": "server_ack",
     "DELIVERED": "delivery_ack",
     "FAILED": "error",
@@ -39,7 +39,7 @@ def read_edited(envelope: Envelope, data: Mapping[str, object]) -> JsonObject | 
     """Return the edit or deletion of `messages.edited`.
 
     Evolution sends every protocolMessage under this name, including settings and key exchanges.
-    Raises NotAnEnvelope for an edit or a deletion of nothing.
+    Raises NotAnEnvelope if an edit or a deletion names no message.
     """
     if _kind_of(data) is None:
         return Ignored(NOTHING_TO_READ)
@@ -104,7 +104,7 @@ def _deletion(
 
 
 def read_deleted(envelope: Envelope, data: Mapping[str, object]) -> JsonObject | Ignored:
-    """Return the deletion of `messages.delete`: of a key, or of a stored message with its key.
+    """Return the deletion in `messages.delete`, whose data is a key, or a message with its key.
 
     Raises NotAnEnvelope if it names no message.
     """
@@ -118,10 +118,10 @@ def read_deleted(envelope: Envelope, data: Mapping[str, object]) -> JsonObject |
 
 
 def read_status(envelope: Envelope, data: Mapping[str, object]) -> JsonObject | Ignored:
-    """Return the delivery state of `messages.update`.
+    """Return the delivery state in `messages.update`.
 
-    `fromMe` is not passed on: the Cloud channel says false for our own messages. DELETED is not a
-    state: older versions use it for edits, too, and a real deletion comes as messages.delete.
+    `fromMe` is left out: the Cloud channel says false for our own messages. DELETED does not count
+    as a state: older versions also use it for edits, and a real deletion comes as messages.delete.
     Raises NotAnEnvelope if it names no message.
     """
     key = as_object(data["key"]) if "key" in data else data
@@ -140,9 +140,9 @@ def read_status(envelope: Envelope, data: Mapping[str, object]) -> JsonObject | 
 
 
 def _error_code(data: Mapping[str, object]) -> str | None:
-    """Return WhatsApp's code for a failure; Evolution 2.3.6 passes on neither kind.
+    """Return WhatsApp's error code; Evolution 2.3.6 passes on neither of the two forms.
 
-    Meta's is in `errors`, Baileys' in `messageStubParameters`, as in both programs.
+    Meta's code is in `errors`, Baileys' in `messageStubParameters`, as in both programs.
     """
     for name in ("errors", "messageStubParameters"):
         listed = data.get(name)

@@ -1,4 +1,4 @@
-"""Which chats are conversations: a person's and a group's; all other WhatsApp chats are ignored."""
+"""Decides which chats are conversations: those with a person or a group. All others are ignored."""
 
 from collections.abc import Mapping
 
@@ -14,20 +14,20 @@ _UNUSED = {
 
 
 def is_from_me(key: Mapping[str, object]) -> bool:
-    """Whether a key says that the business's side sent the message."""
+    """Whether the key says that the business's side sent the message."""
     value = key.get("fromMe")
     return value is True or value == "true"
 
 
 def is_with_oneself(envelope: Envelope, key: Mapping[str, object]) -> bool:
-    """Whether the key's chat is that of the business with its own number."""
+    """Whether the key's chat is the one of the business with its own number."""
     return envelope.owner is not None and chat_of(key) == envelope.owner
 
 
 def is_of_own_lid(envelope: Envelope, key: Mapping[str, object]) -> bool:
     """Whether the key's chat is a LID that is reported as the business's own.
 
-    That alone proves nothing: some versions put the owner's number where the contact's belongs.
+    That alone proves nothing: some versions put the owner's number in place of the contact's.
     """
     other = key.get("remoteJidAlt")
     chat = chat_of(key)
@@ -43,9 +43,9 @@ def is_of_own_lid(envelope: Envelope, key: Mapping[str, object]) -> bool:
 def conversation_of(
     envelope: Envelope, key: Mapping[str, object], *, from_me: bool
 ) -> tuple[str, ...] | Ignored:
-    """Return the JIDs of the key's chat, the chat's own first, or why the chat is not used.
+    """Return the JIDs of the key's chat, its own JID first, or why the chat is not used.
 
-    No JIDs: the key names no chat, or only the business itself.
+    There are no JIDs if the key names no chat, or only the business itself.
     """
     chat = chat_of(key)
     if chat is None or is_with_oneself(envelope, key):

@@ -1,4 +1,4 @@
-"""What happens to the instance: it connects, shows a QR code, is logged out, is removed."""
+"""Reads what happens to the instance: it connects, shows a QR code, is logged out, is removed."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ def read_connection(envelope: Envelope, data: Mapping[str, object]) -> JsonObjec
 
 
 def read_qrcode(envelope: Envelope, data: Mapping[str, object]) -> JsonObject:
-    """Return the event of `qrcode.updated`: a code to scan, or a message why there is none."""
+    """Return the event of `qrcode.updated`: a code to scan, or why there is none."""
     qrcode = as_object(data.get("qrcode"))
     told: JsonObject = {
         "code": as_text(qrcode.get("code")) or None,

@@ -15,7 +15,7 @@ _LONGEST_ID = 250
 _LONGEST_EVENT = 60
 _LONGEST_TIME = 40
 NOTHING_TO_READ = "nothing to read"
-ENVELOPE_FIELDS = ("event", "instance", "sender", "date_time")  # that are read
+ENVELOPE_FIELDS = ("event", "instance", "sender", "date_time")  # no others are read
 
 
 class NotAnEnvelope(ValueError):
@@ -33,8 +33,8 @@ class Ignored:
 class Envelope:
     """What all events of one webhook have in common.
 
-    `owner` is the JID of the instance's own account, if Evolution says it (`sender`). `date_time`
-    is when Evolution made the event, the same in all deliveries of it; its zone is not reliable.
+    `owner` is the JID of the instance's own account, if Evolution names it (`sender`). `date_time`
+    is when Evolution made the event: the same in all deliveries of it, in an unreliable time zone.
     """
 
     instance: str
@@ -45,7 +45,7 @@ class Envelope:
     def event_of(self, kind: str, key: str) -> JsonObject:
         """Return the fields that every event has; `key` is the same for every delivery of it.
 
-        `made_at` is `date_time` as far as it can be read; it may be wrong by some hours.
+        `made_at` is `date_time`, if it can be parsed; it may be wrong by some hours.
         """
         event: JsonObject = {
             "instance": self.instance,
@@ -82,7 +82,7 @@ def open_envelope(instance: str, body: Mapping[str, object]) -> Envelope:
 
 
 def message_id(value: object) -> str:
-    """Return the id of a message. Raises NotAnEnvelope: nothing can be recorded without it."""
+    """Return the id of a message. Raises NotAnEnvelope if there is none: it is needed to record."""
     wa_id = clean(value).strip() if isinstance(value, str) else ""
     if not wa_id or len(wa_id) > _LONGEST_ID:
         raise NotAnEnvelope("the event names no message: its key has no id")

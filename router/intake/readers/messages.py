@@ -1,7 +1,7 @@
 """Messages: `messages.upsert` (received or sent by hand), `send.message` (sent through Evolution).
 
-Both have the same shape. What only the state can know (is it our own, is it a human's) is not
-decided here.
+Both have the same format. Whether a message is our own or a human's is decided by the state, which
+alone can know.
 """
 
 import re
@@ -32,7 +32,7 @@ from router.whatsapp.wamid import corrected
 
 _SEND_MESSAGE = "send.message"
 _WHAT = re.compile(r"(\[[A-Za-z]+(?: message| note)?(?:, \d+ seconds?)?)")
-TOO_LARGE = "-"  # stands for a media that was left out: see `router.intake.sieve`
+TOO_LARGE = "-"  # in place of media that was left out: see `router.intake.sieve`
 
 # Evolution's words, and Meta's for the same.
 _STATUSES = {
@@ -44,7 +44,7 @@ _STATUSES = {
 
 
 def read_message(envelope: Envelope, data: Mapping[str, object]) -> JsonObject | Ignored:
-    """Return the event of one message, or of the edit or deletion that comes as a message.
+    """Return the event of one message, or of an edit or deletion that comes in a message.
 
     Raises NotAnEnvelope if it has no id or names no chat.
     """
@@ -109,16 +109,15 @@ def _said(
 
 
 def _is_command(reading: Reading | None) -> bool:
-    """Whether people of the business wrote it to have something done."""
+    """Whether it is a command that people of the business write."""
     return reading is not None and reading.kind == "text" and is_command(reading.text)
 
 
 def _what_for(reading: Reading, wa_id: str, *, from_me: bool) -> JsonObject:
-    """Return what decides how the message is handled.
+    """Return the fields by which the state decides how to handle the message.
 
-    For our own message: what identifies it. For another's: whether, and how soon, a message that
-    says nothing by itself is answered; and, from the business's people, whether it asks for
-    something.
+    For our own message, they identify it. For a contact's, they say whether and how soon a message
+    without words is answered; and, from the business's people, whether it is a command.
     """
     told: JsonObject = {}
     if _is_command(reading):
@@ -135,12 +134,12 @@ def _what_for(reading: Reading, wa_id: str, *, from_me: bool) -> JsonObject:
 
 
 def _base64(data: Mapping[str, object]) -> object:
-    """Return what is left of the media inside the webhook: nobody reads it here."""
+    """Return what is left of the media inside the webhook; its content is not read here."""
     return as_object(data.get("message")).get("base64")
 
 
 def _carried(data: Mapping[str, object], reading: Reading) -> JsonObject:
-    """Return whether the media itself came with it."""
+    """Return whether the webhook contained the media itself."""
     return {} if reading.media is None or _base64(data) is None else {"carried": True}
 
 
@@ -158,8 +157,8 @@ def _names(
 ) -> JsonObject:
     """Return `chat`, `author_name` and `participant_name`; `chat` is a JID, or `self`.
 
-    pushName of our own message is the business's name, "Você", or even the customer's: useless. If
-    Evolution knows no name, it puts the participant's number in its place.
+    The pushName of our own message is not used: it is the business's name, "Você", or even the
+    customer's name. If Evolution knows no name, it gives the participant's number instead.
     """
     if chat == "self":
         return {"chat": chat, "participant_name": None, "author_name": None}

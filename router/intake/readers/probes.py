@@ -1,4 +1,4 @@
-"""The probe of `test-webhook`: our own event, which is recorded and changes nothing."""
+"""The probe of `test-webhook`: an event of our own, which is recorded and changes nothing else."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ def probe_body(instance: str, mark: str) -> JsonObject:
 
 
 def read_probe(envelope: Envelope, data: Mapping[str, object]) -> JsonObject | Ignored:
-    """Return the event of the probe; one without a mark is only answered."""
+    """Return the event of the probe; a probe without a mark is only answered."""
     mark = data.get("probe")
     if not (isinstance(mark, str) and mark.isalnum() and mark.isascii()):
         return Ignored("a test without a mark")
