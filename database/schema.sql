@@ -203,15 +203,12 @@ begin
                 ('turn_context', 'iii', array['p_turn', 'p_token', 'p_history_limit']::text[], array['public.turns', 'uuid', 'integer']::text[], 0, false, 'jsonb'),
                 ('put_off_unreadable', 'ii', array['p_turn', 'p_error']::text[], array['public.turns', 'text']::text[], 0, false, 'jsonb'),
                 ('turn_contexts', 'iii', array['p_ids', 'p_tokens', 'p_history_limit']::text[], array['bigint[]', 'uuid[]', 'integer']::text[], 0, false, 'jsonb'),
+                ('free_to_end', 'i', array['p_ids']::text[], array['bigint[]']::text[], 0, false, 'bigint[]'),
                 ('bury_lapsed', 'ii', array['p_max_attempts', 'p_minutes']::text[], array['integer', 'numeric']::text[], 0, false, 'bigint[]'),
                 ('is_used_up', 'ii', array['p_turn', 'p_max_attempts']::text[], array['public.turns', 'integer']::text[], 0, false, 'boolean'),
                 ('close_dead_flows', '', array[]::text[], array[]::text[], 0, false, 'void'),
                 ('not_in_n8n', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'bigint[]'),
-                ('free_flows', 'i', array['p_max_in_flight']::text[], array['integer']::text[], 0, false, 'integer'),
                 ('free_flows_without', 'ii', array['p_max_in_flight', 'p_not_there']::text[], array['integer', 'bigint[]']::text[], 0, false, 'integer'),
-                ('due_turns', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'run_after', 'is_oldest']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'timestamptz', 'boolean']::text[], 0, true, null),
-                ('next_tenants', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
-                ('lapsed_tenants', 'i', array['p_now']::text[], array['timestamptz']::text[], 0, true, 'bigint'),
                 ('tenants_at_work', 'iitt', array['p_worker', 'p_own', 'tenant_id', 'turns']::text[], array['text', 'jsonb', 'bigint', 'integer']::text[], 0, true, null),
                 ('tenants_in_n8n', 'itt', array['p', 'tenant_id', 'turns']::text[], array['jsonb', 'bigint', 'integer']::text[], 0, true, null),
                 ('busy_tenants', 'itt', array['p', 'tenant_id', 'turns']::text[], array['jsonb', 'bigint', 'integer']::text[], 0, true, null),
@@ -219,12 +216,17 @@ begin
                 ('room_for', 'iiii', array['p_tenant_id', 'p_busy', 'p_limit', 'p']::text[], array['bigint', 'integer', 'integer', 'jsonb']::text[], 0, false, 'integer'),
                 ('room_with_n8n', 'iiii', array['p_tenant_id', 'p_busy', 'p_limit', 'p']::text[], array['bigint', 'integer', 'integer', 'jsonb']::text[], 0, false, 'integer'),
                 ('full_tenants', 'ii', array['p_limit', 'p']::text[], array['integer', 'jsonb']::text[], 0, false, 'bigint[]'),
+                ('due_turns', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'run_after', 'is_oldest']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'timestamptz', 'boolean']::text[], 0, true, null),
+                ('next_tenants', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
+                ('next_without_n8n', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
+                ('lapsed_since', 'itt', array['p_now', 'tenant_id', 'lapsed_at']::text[], array['timestamptz', 'bigint', 'timestamptz']::text[], 0, true, null),
+                ('next_lapsed', 'iii', array['p_now', 'p_limit', 'p']::text[], array['timestamptz', 'integer', 'jsonb']::text[], 0, true, 'bigint'),
                 ('turns_of_tenant', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'lapsed', 'place']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'boolean', 'bigint']::text[], 0, true, null),
                 ('claimable_turns', 'iiiiittt', array['p_tenants', 'p_lapsed', 'p_now', 'p_limit', 'p', 'turn_id', 'place', 'was_cut']::text[], array['bigint[]', 'boolean', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
                 ('is_one_due', '', array[]::text[], array[]::text[], 0, false, 'boolean'),
                 ('next_claimable', 'i', array['p_now']::text[], array['timestamptz']::text[], 0, false, 'timestamptz'),
                 ('is_too_old', 'ii', array['p_turn', 'p_minutes']::text[], array['public.turns', 'numeric']::text[], 0, false, 'boolean'),
-                ('end_too_old', 'ii', array['p_ids', 'p_minutes']::text[], array['bigint[]', 'numeric']::text[], 0, false, 'bigint[]'),
+                ('end_those_too_old', 'iioo', array['p_ids', 'p_minutes', 'ended', 'left_for']::text[], array['bigint[]', 'numeric', 'bigint[]', 'bigint[]']::text[], 0, false, null),
                 ('is_in_texts', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'boolean'),
                 ('names_of', 'i', array['p_ids']::text[], array['bigint[]']::text[], 0, false, 'jsonb'),
                 ('in_texts', 'i', array['p_turns']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
@@ -4307,8 +4309,37 @@ $$;
 
 -- HybridFlow: turns whose lease has run out: which of them end, and how many turns are in n8n.
 
+-- Of the locked turns p_ids, those that a claim can end without waiting for anybody: nobody else holds their
+-- session, their tenant, or the waiting notice to its people. These are locked here, too. Whoever holds the
+-- session may want the turn next. (If one transaction changes a turn twice, its foreign keys lock its session
+-- and its tenant.)
+create or replace function hybridflow.free_to_end(p_ids bigint[])
+returns bigint[]
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_ids bigint[] := array(
+        select t.id from public.turns as t
+        inner join public.sessions as s on s.id = t.session_id
+        inner join public.tenants as n on n.id = t.tenant_id
+        where t.id = any(p_ids)
+        for update of s skip locked for key share of n skip locked
+    );
+    v_tenants bigint[];
+begin
+    select array_agg(d.tenant_id) filter (where hybridflow.has_waiting_notices(d.tenant_id)) into v_tenants
+    from (select distinct t.tenant_id from public.turns as t where t.id = any(v_ids)) as d;
+    return array(
+        select t.id from public.turns as t
+        where t.id = any(v_ids) and t.tenant_id = any(v_tenants)
+    );
+end
+$$;
+
 -- Turns die here if their attempts are used up and their lease has run out. A turn with a send in doubt does
--- not: the outcome must be found out first. A turn whose session another call holds right now is left out.
+-- not: the outcome must be found out first. A turn that cannot end without waiting is left out.
 -- Returns their ids.
 create or replace function hybridflow.bury_lapsed(p_max_attempts integer, p_minutes numeric)
 returns bigint[]
@@ -4318,12 +4349,15 @@ as $$
 declare
     v_ids bigint[] := array(
         select t.id from public.turns as t
-        inner join public.sessions as s on s.id = t.session_id
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
-            and hybridflow.is_used_up(t, p_max_attempts)
-        for update of t, s skip locked
+            and t.attempt >= p_max_attempts and hybridflow.is_used_up(t, p_max_attempts)
+        for update skip locked
     );
 begin
+    if v_ids = '{}' then
+        return v_ids;
+    end if;
+    v_ids := hybridflow.free_to_end(v_ids);
     perform hybridflow.note_lapsed(v_ids);
     update public.turns
     set state = 'dead', lease_until = null, error_kind = coalesce(error_kind, 'crashed'),
@@ -4375,6 +4409,10 @@ declare
         for update skip locked
     );
 begin
+    if v_ids = '{}' then
+        return;
+    end if;
+    v_ids := hybridflow.free_to_end(v_ids);
     perform hybridflow.note_lapsed(v_ids);
     update public.turns
     set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
@@ -4396,8 +4434,10 @@ as $$
     from jsonb_array_elements_text(nullif(p -> 'not_in_n8n', 'null')) as k (id)
 $$;
 
--- How many more turns may be given to n8n now; a burst waits here, not in n8n.
-create or replace function hybridflow.free_flows(p_max_in_flight integer)
+-- How many more turns may be given to n8n now; a burst waits here, not in n8n. The turns p_not_there are no
+-- longer in n8n. Nor is a turn whose reply has been made, however long sending takes, or a turn that is put
+-- aside: nobody works on it until its line is back, or until its doubt is looked up again.
+create or replace function hybridflow.free_flows_without(p_max_in_flight integer, p_not_there bigint[])
 returns integer
 language sql
 stable
@@ -4405,176 +4445,13 @@ set search_path = ''
 as $$
     select greatest(p_max_in_flight - count(*)::integer, 0) from public.turns
     where held and not waiting and handler = 'n8n' and lease_until > (select hybridflow.clock())
+        and worker is not null and reply is null and id <> all(p_not_there)
 $$;
 
--- Like free_flows, without the turns p_not_there, which are no longer in n8n.
-create or replace function hybridflow.free_flows_without(p_max_in_flight integer, p_not_there bigint[])
-returns integer
-language sql
-stable
-set search_path = ''
-as $$
-    select hybridflow.free_flows(p_max_in_flight + count(*)::integer) from public.turns
-    where id = any(p_not_there)
-        and held and not waiting and handler = 'n8n' and lease_until > (select hybridflow.clock())
-$$;
+-- ==================== 0418_shares_of_turns.sql
 
--- ==================== 0420_due_turns.sql
-
--- HybridFlow: which turns are next: those that are due, tenant by tenant, each tenant within its share.
---
--- Claims are made in the order of an index and end early: here, nothing is sorted that an index has in
--- order already.
-
--- The due turns of a tenant that can be claimed: the p_most newest, and the oldest. One whose session has an
--- active turn cannot: the customer has written again while that is being made. Of either end 100 are looked
--- at, so that very many of those cost no more; what is between them comes when the others have ended.
-create or replace function hybridflow.due_turns(p_tenant_id bigint, p_now timestamptz, p_most integer)
-returns table (turn_id bigint, run_after timestamptz, is_oldest boolean)
-language sql
-stable
-rows 4
-set search_path = ''
-set enable_bitmapscan = off
-set enable_sort = off
-as $$
-    (
-        select d.id, d.run_after, false
-        from (
-            select t.id, t.session_id, t.run_after from public.turns as t
-            where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
-            order by t.run_after desc limit 100
-        ) as d
-        where not exists (
-                select from public.turns as a where a.session_id = d.session_id and a.held and not a.beside
-            )
-            and not exists (
-                select from public.turns as a where a.session_id = d.session_id and a.held and a.beside
-            )
-        limit p_most
-    )
-    union all
-    (
-        select d.id, d.run_after, true
-        from (
-            select t.id, t.session_id, t.run_after from public.turns as t
-            where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
-            order by t.run_after limit 100
-        ) as d
-        where not exists (
-                select from public.turns as a where a.session_id = d.session_id and a.held and not a.beside
-            )
-            and not exists (
-                select from public.turns as a where a.session_id = d.session_id and a.held and a.beside
-            )
-        limit least(p_most, 1)
-    )
-$$;
-
--- The next tenants that have a turn that can be claimed and room for it, after tenant p_after, in the order
--- of their ids and from the first again: who was served last comes last. One look at the index for each
--- that waits; at most p_most of them are looked at, 50 of those of whose due turns none can be claimed, and
--- it ends when p_enough are found. `last` is where the next round begins; is_whole: every tenant that waits
--- was looked at.
-create or replace function hybridflow.next_tenants(
-    p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
-    out tenants bigint[], out last bigint, out is_whole boolean
-)
-language plpgsql
-stable
-set search_path = ''
-set enable_bitmapscan = off
-set enable_sort = off
-as $$
-declare
-    c_few constant integer := 200;
-    v_next record;
-    v_from_start boolean := false;
-    v_in_vain integer := 0;
-begin
-    -- Mostly few turns are due at once.
-    select array_agg(d.tenant_id) filter (where not d.is_behind), count(*) < c_few into tenants, is_whole from (
-        select w.tenant_id, exists (
-                select from public.turns as a where a.session_id = w.session_id and a.held and not a.beside
-            ) or exists (
-                select from public.turns as a where a.session_id = w.session_id and a.held and a.beside
-            ) as is_behind
-        from (
-            select t.tenant_id, t.session_id from public.turns as t
-            where t.waiting and not t.held and t.run_after <= p_now
-            order by t.run_after limit c_few
-        ) as w
-    ) as d;
-    if is_whole then
-        select coalesce(array_agg(d.tenant_id order by d.tenant_id <= p_after, d.tenant_id), '{}') into tenants
-        from (select distinct u.tenant_id from unnest(tenants) as u (tenant_id)) as d
-        where d.tenant_id <> all(p_full);
-        is_whole := cardinality(tenants) <= p_enough;
-        tenants := tenants[1:p_enough];
-        last := case when is_whole then p_after else coalesce(tenants[p_enough], p_after) end;
-        return;
-    end if;
-
-    tenants := '{}';
-    last := p_after;
-    is_whole := true;
-    for v_looks in 1..p_most loop
-        select t.tenant_id, t.run_after into v_next from public.turns as t
-        where t.waiting and t.tenant_id > last
-        order by t.tenant_id, t.run_after limit 1;
-        if v_next.tenant_id is null and not v_from_start then
-            v_from_start := true;
-            select t.tenant_id, t.run_after into v_next from public.turns as t
-            where t.waiting
-            order by t.tenant_id, t.run_after limit 1;
-        end if;
-        exit when v_next.tenant_id is null or (v_from_start and v_next.tenant_id > p_after);
-        last := v_next.tenant_id;
-        if v_next.run_after <= p_now and v_next.tenant_id <> all(p_full) then
-            if exists (select from hybridflow.due_turns(v_next.tenant_id, p_now, 1)) then
-                tenants := tenants || v_next.tenant_id;
-                is_whole := cardinality(tenants) < p_enough;
-                exit when not is_whole;
-            else
-                v_in_vain := v_in_vain + 1;
-                is_whole := v_in_vain < 50;
-                exit when not is_whole;
-            end if;
-        end if;
-        is_whole := v_looks < p_most;
-    end loop;
-end
-$$;
-
--- The tenants that have a turn that somebody worked on until the lease ran out: one look at the index for
--- each tenant that has a turn under way.
-create or replace function hybridflow.lapsed_tenants(p_now timestamptz)
-returns setof bigint
-language sql
-stable
-rows 20
-set search_path = ''
-as $$
-    with recursive leased as (
-        (
-            select t.tenant_id, t.lease_until from public.turns as t
-            where t.held
-            order by t.tenant_id, t.lease_until limit 1
-        )
-        union all
-        (
-            select n.tenant_id, n.lease_until
-            from leased as l
-            cross join lateral (
-                select t.tenant_id, t.lease_until from public.turns as t
-                where t.held and t.tenant_id > l.tenant_id
-                order by t.tenant_id, t.lease_until limit 1
-            ) as n
-        )
-    )
-
-    select l.tenant_id from leased as l where l.lease_until <= p_now
-$$;
+-- HybridFlow: how many turns of each tenant are under way, and how many more it may have: of the seats of the
+-- worker that claims, and of the places in n8n.
 
 -- How many turns of each tenant are being worked on: by p_worker, or, null, by whomever. p_own is what the
 -- worker itself knows to work on, by tenant: it may do so although a lease has run out.
@@ -4602,8 +4479,9 @@ as $$
 $$;
 
 -- How many turns of each tenant n8n has, or will be given, by whatever worker: all that are being worked
--- on, but for p.not_in_n8n, of which the worker knows better. p.in_n8n is what the worker itself knows to be
--- there or on the way, by tenant, whatever became of the leases. A router of 0.2.0 says p.own alone.
+-- on and have no reply yet (see free_flows_without), but for p.not_in_n8n, of which the worker knows better.
+-- p.in_n8n is what the worker itself knows to be there or on the way, by tenant, whatever became of the
+-- leases. A router of 0.2.0 says p.own alone.
 create or replace function hybridflow.tenants_in_n8n(p jsonb)
 returns table (tenant_id bigint, turns integer)
 language sql
@@ -4615,6 +4493,7 @@ as $$
     from (
         select t.tenant_id, count(*) as turns from public.turns as t
         where t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
+            and t.worker is not null and t.reply is null
             and t.id <> all((select hybridflow.not_in_n8n(p))::bigint[])
         group by t.tenant_id
         union all
@@ -4703,9 +4582,235 @@ as $$
     where hybridflow.room_with_n8n(b.tenant_id, b.turns, p_limit, p) = 0
 $$;
 
+-- ==================== 0420_due_turns.sql
+
+-- HybridFlow: which turns are next: those that are due, tenant by tenant, each tenant within its share.
+--
+-- Claims are made in the order of an index and end early: here, nothing is sorted that an index has in
+-- order already.
+
+-- The due turns of a tenant that can be claimed: the p_most newest, and the oldest. One whose session has an
+-- active turn cannot: the customer has written again while that is being made. Of either end 100 are looked
+-- at, so that very many of those cost no more; what is between them comes when the others have ended. Each
+-- session is looked up by itself: a join, planned while hardly any turn was under way, reads all that are for
+-- each of them.
+create or replace function hybridflow.due_turns(p_tenant_id bigint, p_now timestamptz, p_most integer)
+returns table (turn_id bigint, run_after timestamptz, is_oldest boolean)
+language sql
+stable
+rows 4
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+    (
+        select d.id, d.run_after, false
+        from (
+            select t.id, t.session_id, t.run_after from public.turns as t
+            where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
+            order by t.run_after desc limit 100
+        ) as d
+        where (
+            select a.id from public.turns as a
+            where a.session_id = d.session_id and a.held and not a.beside limit 1
+        ) is null and (
+            select a.id from public.turns as a
+            where a.session_id = d.session_id and a.held and a.beside limit 1
+        ) is null
+        limit p_most
+    )
+    union all
+    (
+        select d.id, d.run_after, true
+        from (
+            select t.id, t.session_id, t.run_after from public.turns as t
+            where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
+            order by t.run_after limit 100
+        ) as d
+        where (
+            select a.id from public.turns as a
+            where a.session_id = d.session_id and a.held and not a.beside limit 1
+        ) is null and (
+            select a.id from public.turns as a
+            where a.session_id = d.session_id and a.held and a.beside limit 1
+        ) is null
+        limit least(p_most, 1)
+    )
+$$;
+
+-- The next tenants that have a turn that can be claimed and room for it, after tenant p_after, in the order
+-- of their ids and from the first again: who was served last comes last. One look at the index for each
+-- that waits; at most p_most of them are looked at, 50 of those of whose due turns none can be claimed, and
+-- it ends when p_enough are found. `last` is where the next round begins; is_whole: every tenant that waits
+-- was looked at.
+create or replace function hybridflow.next_tenants(
+    p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
+    out tenants bigint[], out last bigint, out is_whole boolean
+)
+language plpgsql
+stable
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    c_few constant integer := 200;
+    v_next record;
+    v_from_start boolean := false;
+    v_in_vain integer := 0;
+begin
+    -- Mostly few turns are due at once.
+    select array_agg(d.tenant_id) filter (where not d.is_behind), count(*) < c_few into tenants, is_whole from (
+        select w.tenant_id, exists (
+                select from public.turns as a where a.session_id = w.session_id and a.held and not a.beside
+            ) or exists (
+                select from public.turns as a where a.session_id = w.session_id and a.held and a.beside
+            ) as is_behind
+        from (
+            select t.tenant_id, t.session_id from public.turns as t
+            where t.waiting and not t.held and t.run_after <= p_now
+            order by t.run_after limit c_few
+        ) as w
+    ) as d;
+    if is_whole then
+        select coalesce(array_agg(d.tenant_id order by d.tenant_id <= p_after, d.tenant_id), '{}') into tenants
+        from (select distinct u.tenant_id from unnest(tenants) as u (tenant_id)) as d
+        where d.tenant_id <> all(p_full);
+        is_whole := cardinality(tenants) <= p_enough;
+        tenants := tenants[1:p_enough];
+        last := case when is_whole then p_after else coalesce(tenants[p_enough], p_after) end;
+        return;
+    end if;
+
+    tenants := '{}';
+    last := p_after;
+    is_whole := true;
+    for v_looks in 1..p_most loop
+        select t.tenant_id, t.run_after into v_next from public.turns as t
+        where t.waiting and t.tenant_id > last
+        order by t.tenant_id, t.run_after limit 1;
+        if v_next.tenant_id is null and not v_from_start then
+            v_from_start := true;
+            select t.tenant_id, t.run_after into v_next from public.turns as t
+            where t.waiting
+            order by t.tenant_id, t.run_after limit 1;
+        end if;
+        exit when v_next.tenant_id is null or (v_from_start and v_next.tenant_id > p_after);
+        last := v_next.tenant_id;
+        if v_next.run_after <= p_now and v_next.tenant_id <> all(p_full) then
+            if exists (select from hybridflow.due_turns(v_next.tenant_id, p_now, 1)) then
+                tenants := tenants || v_next.tenant_id;
+                is_whole := cardinality(tenants) < p_enough;
+                exit when not is_whole;
+            else
+                v_in_vain := v_in_vain + 1;
+                is_whole := v_in_vain < 50;
+                exit when not is_whole;
+            end if;
+        end if;
+        is_whole := v_looks < p_most;
+    end loop;
+end
+$$;
+
+create index if not exists tenants_with_own_key on public.tenants (id) where llm_api_key is not null;
+
+-- The same for the tenants that have an LLM key of their own: no flow makes their replies, so they need not
+-- wait while n8n is full. is_whole: the look came round.
+create or replace function hybridflow.next_without_n8n(
+    p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
+    out tenants bigint[], out last bigint, out is_whole boolean
+)
+language plpgsql
+stable
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    v_id bigint;
+    v_from_start boolean := false;
+begin
+    tenants := '{}';
+    last := p_after;
+    is_whole := false;
+    for v_looks in 1..p_most loop
+        v_id := (select min(t.id) from public.tenants as t where t.llm_api_key is not null and t.id > last);
+        if v_id is null and not v_from_start then
+            v_from_start := true;
+            v_id := (select min(t.id) from public.tenants as t where t.llm_api_key is not null);
+        end if;
+        is_whole := v_id is null or (v_from_start and v_id > p_after);
+        exit when is_whole;
+        last := v_id;
+        if v_id <> all(p_full) and (
+            exists (select from hybridflow.due_turns(v_id, p_now, 1))
+            or exists (
+                select from public.turns as t where t.tenant_id = v_id and t.held and t.lease_until <= p_now
+            )
+        ) then
+            tenants := tenants || v_id;
+            exit when cardinality(tenants) >= p_enough;
+        end if;
+    end loop;
+end
+$$;
+
+-- The tenants that have a turn that somebody worked on until the lease ran out, and since when: one look at
+-- the index for each tenant that has a turn under way.
+create or replace function hybridflow.lapsed_since(p_now timestamptz)
+returns table (tenant_id bigint, lapsed_at timestamptz)
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    with recursive leased as (
+        (
+            select t.tenant_id, t.lease_until from public.turns as t
+            where t.held
+            order by t.tenant_id, t.lease_until limit 1
+        )
+        union all
+        (
+            select n.tenant_id, n.lease_until
+            from leased as l
+            cross join lateral (
+                select t.tenant_id, t.lease_until from public.turns as t
+                where t.held and t.tenant_id > l.tenant_id
+                order by t.tenant_id, t.lease_until limit 1
+            ) as n
+        )
+    )
+
+    select l.tenant_id, l.lease_until from leased as l where l.lease_until <= p_now
+$$;
+
+-- The next tenants of which a turn's lease has run out and that may have one more: who has the fewest under
+-- way first, then whose has run out longest ago; some more than p_limit, for some may be locked. They may be
+-- many, as when a server hangs for an hour and all sends to it are in doubt.
+create or replace function hybridflow.next_lapsed(p_now timestamptz, p_limit integer, p jsonb)
+returns setof bigint
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    select l.tenant_id
+    from hybridflow.lapsed_since(p_now) as l
+    left join hybridflow.busy_tenants(p) as b on b.tenant_id = l.tenant_id
+    where (
+            b.tenant_id is null and not coalesce(nullif(p -> 'own', 'null') ? l.tenant_id::text, false)
+        )
+        or hybridflow.room_with_n8n(l.tenant_id, b.turns, p_limit, p) is distinct from 0
+    order by coalesce(b.turns, 0), l.lapsed_at limit 2 * p_limit
+$$;
+
 -- The turns of a tenant that may be claimed, at most p_most: those whose lease has run out, then the due
 -- ones, the newest first, as a customer who has just written is there, and one who has long waited may not
 -- be. So that the old ones end, too, each fourth time the oldest comes first, once it is due for a minute.
+-- And each second time the due ones come before what was put aside: many sends in doubt that cannot be looked
+-- up, each of them tried again and again, would leave no room for them.
 create or replace function hybridflow.turns_of_tenant(p_tenant_id bigint, p_now timestamptz, p_most integer)
 returns table (turn_id bigint, lapsed boolean, place bigint)
 language sql
@@ -4716,7 +4821,10 @@ as $$
     select f.id, bool_or(f.lapsed), row_number() over (order by min(f.rank))
     from (
         (
-            select t.id, true as lapsed, -1 - extract(epoch from p_now - t.lease_until) as rank
+            select t.id, true as lapsed, case
+                when t.worker is null and (select random()) < 0.5 then 1e12
+                else -1 - extract(epoch from p_now - t.lease_until)
+            end as rank
             from public.turns as t
             where t.tenant_id = p_tenant_id and t.held and t.lease_until <= p_now
             order by t.lease_until limit p_most
@@ -4765,7 +4873,8 @@ as $$
                 select coalesce(n.tenant_id, l.tenant_id) as tenant_id, coalesce(n.nth, 2 * p_limit + 1) as nth
                 from unnest(p_tenants) with ordinality as n (tenant_id, nth)
                 full join (
-                    select t.tenant_id from hybridflow.lapsed_tenants(p_now) as t (tenant_id) where p_lapsed
+                    select t.tenant_id from hybridflow.next_lapsed(p_now, p_limit, p) as t (tenant_id)
+                    where p_lapsed
                 ) as l on l.tenant_id = n.tenant_id
             ) as a
             left join hybridflow.busy_tenants(p) as b on b.tenant_id = a.tenant_id
@@ -4800,6 +4909,8 @@ returns timestamptz
 language sql
 stable
 set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
 as $$
     select least(
         (
@@ -4843,39 +4954,44 @@ as $$
 $$;
 
 -- Ends those of the turns, which are locked and about to be claimed, that are too old to be answered: see
--- is_too_old. One that has a part on the phone or in doubt is not, nor one that a person retried. Returns
--- them.
-create or replace function hybridflow.end_too_old(p_ids bigint[], p_minutes numeric)
-returns bigint[]
+-- is_too_old. One that has a part on the phone or in doubt is not, nor one that a person retried. `left_for`:
+-- those that are too old and cannot end at this moment (see free_to_end), which is for the next claim.
+create or replace function hybridflow.end_those_too_old(
+    p_ids bigint[], p_minutes numeric, out ended bigint[], out left_for bigint[]
+)
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_ids bigint[] := array(
+    v_old bigint[] := array(
         select t.id from public.turns as t
         where t.id = any(p_ids) and t.retried_at is null and hybridflow.is_too_old(t, p_minutes)
             and not hybridflow.has_spoken(t.id) and not hybridflow.is_in_doubt(t.id)
     );
 begin
-    if v_ids = '{}' then  -- as almost always
-        return v_ids;
+    ended := '{}';
+    left_for := '{}';
+    if v_old = '{}' then  -- as almost always
+        return;
     end if;
+    ended := hybridflow.free_to_end(v_old);
+    left_for := array(select i from unnest(v_old) as i where i <> all(ended));
+    perform hybridflow.note_lapsed(ended);
     update public.turns
     set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
         error_kind = coalesce(error_kind, 'too_old'),
         error = coalesce(error, 'nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where id = any(v_ids);
+    where id = any(ended);
     -- What met an outage before is of that one.
     perform hybridflow.note_unanswered(
         d.turn, case when (d.turn).error_kind = 'away' then 'line_away' else 'too_late' end, (d.turn).error
     )
     from (
         select t as turn from public.turns as t
-        where t.id = any(v_ids) and t.outage_id is null
+        where t.id = any(ended) and t.outage_id is null
         order by t.tenant_id, t.id
     ) as d;
-    return v_ids;
 end
 $$;
 
@@ -4927,7 +5043,7 @@ $$;
 
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
 -- n8n_max_in_flight?, in_n8n?: {<tenant_id>: turns}, not_in_n8n?, own?: {<tenant_id>: turns}, own_max?,
--- sitting?: {<tenant_id>: turns}, own_times?, answer_within_minutes?, objects?})
+-- sitting?: {<tenant_id>: turns}, own_times?, answer_within_minutes?, objects?, without_n8n?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active ones whose
 -- lease has run out. Each gets a new token (the old one is dead) and a lease; finding out about a send in
 -- doubt does not count as an attempt. What is older than answer_within_minutes ends as 'too_old'. The tenants
@@ -4938,17 +5054,18 @@ $$;
 -- many as are free, and so of the places in n8n. Of its own turns the worker knows how many of each tenant
 -- are in n8n, or on their way there (in_n8n), and which are not (not_in_n8n: an array of ids). `objects`: the
 -- worker says parts of a reply that are no texts; a router of 0.2.0 does not, and is given those that have
--- one as texts, and no others. What would make the answer large, long prompts, is left to the next call.
+-- one as texts, and no others. without_n8n: only turns of tenants that have an LLM key of their own, which no
+-- flow makes. What would make the answer large, long prompts, is left to the next call.
 -- Never waits for a lock, nor for the disk: a claim that a crash of the database takes back was never made,
 -- its token opens nothing, and what is done with it next (reserve_budget, the fence) brings it to the disk
 -- before anything follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old:
 -- [{turn_id, tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant,
--- more, taken, left, next_due_at}: the context (see turn_context) has the reply saved and the parts begun by
--- an earlier attempt; exhausted: those that died here, for their last lease has run out (see bury_lapsed);
--- after_tenant is for the next claim; more: there may be others that can be claimed at once; taken: how many
--- turns were there to be claimed, or ended; left: some are due that were not, such as one whose session has
--- an active turn: its end lets it be claimed; next_due_at is when the next one falls due, now where others
--- hold what could be claimed.
+-- more, taken, left, next_due_at, n8n_full?}: the context (see turn_context) has the reply saved and the
+-- parts begun by an earlier attempt; exhausted: those that died here, for their last lease has run out (see
+-- bury_lapsed); after_tenant is for the next claim; more: there may be others that can be claimed at once;
+-- taken: how many turns were there to be claimed, or ended; left: some are due that were not, such as one
+-- whose session has an active turn: its end lets it be claimed; next_due_at is when the next one falls due,
+-- now where others hold what could be claimed; n8n_full: with these no place in n8n is free.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -4970,13 +5087,15 @@ declare
         select from public.turns as t where t.held and not t.waiting and t.lease_until <= v_now
     );
     v_flows integer;
+    v_without_n8n boolean := coalesce((p ->> 'without_n8n')::boolean, false);
     v_round record;
     v_offered bigint[];
     v_more boolean;
     v_ids bigint[];
     v_locked integer;
     v_for_others integer := 0;
-    v_old bigint[];
+    v_old bigint[] := '{}';
+    v_left bigint[] := '{}';
     v_buried bigint[] := '{}';
     v_claimed bigint[];
     v_tokens uuid[];
@@ -5012,17 +5131,26 @@ begin
         );
         v_limit := least(v_limit, v_flows);
     end if;
-    v_round := hybridflow.next_tenants(
-        v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
-        hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
-    );
+    if v_without_n8n then
+        v_lapsed := false;  -- those of other tenants
+        v_round := hybridflow.next_without_n8n(
+            v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
+            hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
+        );
+    else
+        v_round := hybridflow.next_tenants(
+            v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
+            hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
+        );
+    end if;
     if v_round.tenants = '{}' and not v_lapsed then
         return jsonb_build_object(
             'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
             'after_tenant', v_round.last, 'taken', 0,
             'more', v_limit > 0 and not v_round.is_whole and v_round.last <> v_after,
             'left', hybridflow.is_one_due(),
-            'next_due_at', hybridflow.next_claimable(v_now)
+            'next_due_at', hybridflow.next_claimable(v_now),
+            'n8n_full', coalesce(v_flows = 0, false)
         );
     end if;
     select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
@@ -5061,22 +5189,22 @@ begin
             for update of t skip locked
         ) as d
     ) as s;
-    if v_lapsed then
-        perform hybridflow.note_lapsed(v_ids);
+    -- Who does not say it, a router of 0.1.0, may have been told a longer time than the one that holds else.
+    if p ->> 'answer_within_minutes' is not null then
+        select e.ended, e.left_for, v_locked - cardinality(e.left_for) into v_old, v_left, v_locked
+        from hybridflow.end_those_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric) as e;
     end if;
-    v_old := case
-        -- Who does not say it, a router of 0.1.0, may have been told a longer time than the one that holds else.
-        when p ->> 'answer_within_minutes' is not null
-            then hybridflow.end_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric)
-        else '{}'
-    end;
+    if v_lapsed or v_without_n8n then
+        perform hybridflow.note_lapsed(array(select i from unnest(v_ids) as i where i <> all(v_old || v_left)));
+    end if;
     -- Only where the next look is another one: something was taken, or it begins with another tenant.
-    v_more := cardinality(v_ids) - cardinality(v_old) < v_locked or (v_locked < v_limit and (
+    v_more := cardinality(v_ids) - cardinality(v_old) - cardinality(v_left) < v_locked or (v_locked < v_limit and (
         (v_more and v_locked > 0) or (not v_round.is_whole and (v_locked > 0 or v_round.last <> v_after))
     ));
 
     with fresh as materialized (
-        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id) where f.id <> all(v_old)
+        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id)
+        where f.id <> all(v_old || v_left)
     ),
 
     claimed as (
@@ -5125,6 +5253,7 @@ begin
         'more', v_more,
         'taken', v_locked,
         'left', v_lapsed or hybridflow.is_one_due(),
+        'n8n_full', coalesce(v_flows <= v_locked, false),
         'next_due_at', case
             when v_locked < least(v_limit, cardinality(v_offered)) then v_now
             when v_for_others > 0 then greatest(hybridflow.next_claimable(v_now), v_now + interval '1 second')
@@ -20856,7 +20985,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '24f214c9238c7f6ae7ffcfc72b75db872294b0dbedbaaa53c257b3c9e2040215')
+    ('20261126145950', 'v0_3_0', '04e4a2c4e19600439f23a9ea0975524f01883b365deb2ccf20dfb248a4ee1070')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -1,7 +1,36 @@
 -- HybridFlow: turns whose lease has run out: which of them end, and how many turns are in n8n.
 
+-- Of the locked turns p_ids, those that a claim can end without waiting for anybody: nobody else holds their
+-- session, their tenant, or the waiting notice to its people. These are locked here, too. Whoever holds the
+-- session may want the turn next. (If one transaction changes a turn twice, its foreign keys lock its session
+-- and its tenant.)
+create or replace function hybridflow.free_to_end(p_ids bigint[])
+returns bigint[]
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_ids bigint[] := array(
+        select t.id from public.turns as t
+        inner join public.sessions as s on s.id = t.session_id
+        inner join public.tenants as n on n.id = t.tenant_id
+        where t.id = any(p_ids)
+        for update of s skip locked for key share of n skip locked
+    );
+    v_tenants bigint[];
+begin
+    select array_agg(d.tenant_id) filter (where hybridflow.has_waiting_notices(d.tenant_id)) into v_tenants
+    from (select distinct t.tenant_id from public.turns as t where t.id = any(v_ids)) as d;
+    return array(
+        select t.id from public.turns as t
+        where t.id = any(v_ids) and t.tenant_id = any(v_tenants)
+    );
+end
+$$;
+
 -- Turns die here if their attempts are used up and their lease has run out. A turn with a send in doubt does
--- not: the outcome must be found out first. A turn whose session another call holds right now is left out.
+-- not: the outcome must be found out first. A turn that cannot end without waiting is left out.
 -- Returns their ids.
 create or replace function hybridflow.bury_lapsed(p_max_attempts integer, p_minutes numeric)
 returns bigint[]
@@ -11,12 +40,15 @@ as $$
 declare
     v_ids bigint[] := array(
         select t.id from public.turns as t
-        inner join public.sessions as s on s.id = t.session_id
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
-            and hybridflow.is_used_up(t, p_max_attempts)
-        for update of t, s skip locked
+            and t.attempt >= p_max_attempts and hybridflow.is_used_up(t, p_max_attempts)
+        for update skip locked
     );
 begin
+    if v_ids = '{}' then
+        return v_ids;
+    end if;
+    v_ids := hybridflow.free_to_end(v_ids);
     perform hybridflow.note_lapsed(v_ids);
     update public.turns
     set state = 'dead', lease_until = null, error_kind = coalesce(error_kind, 'crashed'),
@@ -68,6 +100,10 @@ declare
         for update skip locked
     );
 begin
+    if v_ids = '{}' then
+        return;
+    end if;
+    v_ids := hybridflow.free_to_end(v_ids);
     perform hybridflow.note_lapsed(v_ids);
     update public.turns
     set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
@@ -89,8 +125,10 @@ as $$
     from jsonb_array_elements_text(nullif(p -> 'not_in_n8n', 'null')) as k (id)
 $$;
 
--- How many more turns may be given to n8n now; a burst waits here, not in n8n.
-create or replace function hybridflow.free_flows(p_max_in_flight integer)
+-- How many more turns may be given to n8n now; a burst waits here, not in n8n. The turns p_not_there are no
+-- longer in n8n. Nor is a turn whose reply has been made, however long sending takes, or a turn that is put
+-- aside: nobody works on it until its line is back, or until its doubt is looked up again.
+create or replace function hybridflow.free_flows_without(p_max_in_flight integer, p_not_there bigint[])
 returns integer
 language sql
 stable
@@ -98,16 +136,5 @@ set search_path = ''
 as $$
     select greatest(p_max_in_flight - count(*)::integer, 0) from public.turns
     where held and not waiting and handler = 'n8n' and lease_until > (select hybridflow.clock())
-$$;
-
--- Like free_flows, without the turns p_not_there, which are no longer in n8n.
-create or replace function hybridflow.free_flows_without(p_max_in_flight integer, p_not_there bigint[])
-returns integer
-language sql
-stable
-set search_path = ''
-as $$
-    select hybridflow.free_flows(p_max_in_flight + count(*)::integer) from public.turns
-    where id = any(p_not_there)
-        and held and not waiting and handler = 'n8n' and lease_until > (select hybridflow.clock())
+        and worker is not null and reply is null and id <> all(p_not_there)
 $$;

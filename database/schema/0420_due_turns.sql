@@ -5,7 +5,9 @@
 
 -- The due turns of a tenant that can be claimed: the p_most newest, and the oldest. One whose session has an
 -- active turn cannot: the customer has written again while that is being made. Of either end 100 are looked
--- at, so that very many of those cost no more; what is between them comes when the others have ended.
+-- at, so that very many of those cost no more; what is between them comes when the others have ended. Each
+-- session is looked up by itself: a join, planned while hardly any turn was under way, reads all that are for
+-- each of them.
 create or replace function hybridflow.due_turns(p_tenant_id bigint, p_now timestamptz, p_most integer)
 returns table (turn_id bigint, run_after timestamptz, is_oldest boolean)
 language sql
@@ -22,12 +24,13 @@ as $$
             where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
             order by t.run_after desc limit 100
         ) as d
-        where not exists (
-                select from public.turns as a where a.session_id = d.session_id and a.held and not a.beside
-            )
-            and not exists (
-                select from public.turns as a where a.session_id = d.session_id and a.held and a.beside
-            )
+        where (
+            select a.id from public.turns as a
+            where a.session_id = d.session_id and a.held and not a.beside limit 1
+        ) is null and (
+            select a.id from public.turns as a
+            where a.session_id = d.session_id and a.held and a.beside limit 1
+        ) is null
         limit p_most
     )
     union all
@@ -38,12 +41,13 @@ as $$
             where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
             order by t.run_after limit 100
         ) as d
-        where not exists (
-                select from public.turns as a where a.session_id = d.session_id and a.held and not a.beside
-            )
-            and not exists (
-                select from public.turns as a where a.session_id = d.session_id and a.held and a.beside
-            )
+        where (
+            select a.id from public.turns as a
+            where a.session_id = d.session_id and a.held and not a.beside limit 1
+        ) is null and (
+            select a.id from public.turns as a
+            where a.session_id = d.session_id and a.held and a.beside limit 1
+        ) is null
         limit least(p_most, 1)
     )
 $$;
@@ -123,10 +127,53 @@ begin
 end
 $$;
 
--- The tenants that have a turn that somebody worked on until the lease ran out: one look at the index for
--- each tenant that has a turn under way.
-create or replace function hybridflow.lapsed_tenants(p_now timestamptz)
-returns setof bigint
+create index if not exists tenants_with_own_key on public.tenants (id) where llm_api_key is not null;
+
+-- The same for the tenants that have an LLM key of their own: no flow makes their replies, so they need not
+-- wait while n8n is full. is_whole: the look came round.
+create or replace function hybridflow.next_without_n8n(
+    p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
+    out tenants bigint[], out last bigint, out is_whole boolean
+)
+language plpgsql
+stable
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    v_id bigint;
+    v_from_start boolean := false;
+begin
+    tenants := '{}';
+    last := p_after;
+    is_whole := false;
+    for v_looks in 1..p_most loop
+        v_id := (select min(t.id) from public.tenants as t where t.llm_api_key is not null and t.id > last);
+        if v_id is null and not v_from_start then
+            v_from_start := true;
+            v_id := (select min(t.id) from public.tenants as t where t.llm_api_key is not null);
+        end if;
+        is_whole := v_id is null or (v_from_start and v_id > p_after);
+        exit when is_whole;
+        last := v_id;
+        if v_id <> all(p_full) and (
+            exists (select from hybridflow.due_turns(v_id, p_now, 1))
+            or exists (
+                select from public.turns as t where t.tenant_id = v_id and t.held and t.lease_until <= p_now
+            )
+        ) then
+            tenants := tenants || v_id;
+            exit when cardinality(tenants) >= p_enough;
+        end if;
+    end loop;
+end
+$$;
+
+-- The tenants that have a turn that somebody worked on until the lease ran out, and since when: one look at
+-- the index for each tenant that has a turn under way.
+create or replace function hybridflow.lapsed_since(p_now timestamptz)
+returns table (tenant_id bigint, lapsed_at timestamptz)
 language sql
 stable
 rows 20
@@ -150,139 +197,34 @@ as $$
         )
     )
 
-    select l.tenant_id from leased as l where l.lease_until <= p_now
+    select l.tenant_id, l.lease_until from leased as l where l.lease_until <= p_now
 $$;
 
--- How many turns of each tenant are being worked on: by p_worker, or, null, by whomever. p_own is what the
--- worker itself knows to work on, by tenant: it may do so although a lease has run out.
-create or replace function hybridflow.tenants_at_work(p_worker text, p_own jsonb)
-returns table (tenant_id bigint, turns integer)
+-- The next tenants of which a turn's lease has run out and that may have one more: who has the fewest under
+-- way first, then whose has run out longest ago; some more than p_limit, for some may be locked. They may be
+-- many, as when a server hangs for an hour and all sends to it are in doubt.
+create or replace function hybridflow.next_lapsed(p_now timestamptz, p_limit integer, p jsonb)
+returns setof bigint
 language sql
 stable
 rows 20
 set search_path = ''
 as $$
-    select b.tenant_id, max(b.turns)::integer
-    from (
-        select t.tenant_id, count(*) as turns from public.turns as t
-        where p_worker is not null and t.worker = p_worker and t.worker is not null
-            and t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
-        group by t.tenant_id
-        union all
-        select t.tenant_id, count(*) as turns from public.turns as t
-        where p_worker is null and t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
-        group by t.tenant_id
-        union all
-        select o.key::bigint, o.value::integer from jsonb_each_text(p_own) as o
-    ) as b
-    group by b.tenant_id
-$$;
-
--- How many turns of each tenant n8n has, or will be given, by whatever worker: all that are being worked
--- on, but for p.not_in_n8n, of which the worker knows better. p.in_n8n is what the worker itself knows to be
--- there or on the way, by tenant, whatever became of the leases. A router of 0.2.0 says p.own alone.
-create or replace function hybridflow.tenants_in_n8n(p jsonb)
-returns table (tenant_id bigint, turns integer)
-language sql
-stable
-rows 20
-set search_path = ''
-as $$
-    select b.tenant_id, max(b.turns)::integer
-    from (
-        select t.tenant_id, count(*) as turns from public.turns as t
-        where t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
-            and t.id <> all((select hybridflow.not_in_n8n(p))::bigint[])
-        group by t.tenant_id
-        union all
-        select o.key::bigint, o.value::integer
-        from jsonb_each_text(coalesce(nullif(p -> 'in_n8n', 'null'), nullif(p -> 'own', 'null'))) as o
-    ) as b
-    group by b.tenant_id
-$$;
-
--- How many turns of each tenant count against its share: those in n8n where n8n is used, else the worker's.
-create or replace function hybridflow.busy_tenants(p jsonb)
-returns table (tenant_id bigint, turns integer)
-language sql
-stable
-rows 20
-set search_path = ''
-as $$
-    select a.tenant_id, a.turns
-    from hybridflow.tenants_at_work(p ->> 'worker', nullif(p -> 'own', 'null')) as a
-    where p ->> 'n8n_max_in_flight' is null
-    union all
-    select n.tenant_id, n.turns from hybridflow.tenants_in_n8n(p) as n
-    where p ->> 'n8n_max_in_flight' is not null
-$$;
-
--- How many of the worker's seats tenant p_tenant_id has: as many as p.sitting says, or else as it has turns.
-create or replace function hybridflow.seats_of(p_tenant_id bigint, p jsonb)
-returns integer
-language sql
-immutable
-set search_path = ''
-as $$
-    select coalesce((coalesce(nullif(p -> 'sitting', 'null'), p -> 'own') ->> p_tenant_id::text)::integer, 0)
-$$;
-
--- How many more turns tenant p_tenant_id may have that has p_busy (null: none); null: any number. Of the
--- worker's seats it gets another while it has less than own_times as many as are free, and own_max turns at
--- most, those that wait for its own server (see `sitting`) among them.
-create or replace function hybridflow.room_for(p_tenant_id bigint, p_busy integer, p_limit integer, p jsonb)
-returns integer
-language sql
-immutable
-set search_path = ''
-as $$
-    select case
-        when p ->> 'tenant_max' is null and p ->> 'own_times' is null then null
-        else greatest(0, least(
-            (p ->> 'tenant_max')::integer - coalesce(p_busy, 0),
-            ceil((p ->> 'own_times')::numeric * p_limit)::integer - hybridflow.seats_of(p_tenant_id, p),
-            (p ->> 'own_max')::integer - coalesce((p -> 'own' ->> p_tenant_id::text)::integer, 0)
-        ))
-    end
-$$;
-
--- The same, where n8n is used: of its places, of which p.n8n_free are free, a tenant gets another by the same
--- rule as of the seats. A flow that sends by itself has no seat.
-create or replace function hybridflow.room_with_n8n(
-    p_tenant_id bigint, p_busy integer, p_limit integer, p jsonb
-)
-returns integer
-language sql
-immutable
-set search_path = ''
-as $$
-    select case
-        when p ->> 'own_times' is null or p ->> 'n8n_free' is null
-            then hybridflow.room_for(p_tenant_id, p_busy, p_limit, p)
-        else least(
-            hybridflow.room_for(p_tenant_id, p_busy, p_limit, p),
-            greatest(0, ceil(
-                (p ->> 'own_times')::numeric * (p ->> 'n8n_free')::integer
-            )::integer - coalesce(p_busy, 0))
+    select l.tenant_id
+    from hybridflow.lapsed_since(p_now) as l
+    left join hybridflow.busy_tenants(p) as b on b.tenant_id = l.tenant_id
+    where (
+            b.tenant_id is null and not coalesce(nullif(p -> 'own', 'null') ? l.tenant_id::text, false)
         )
-    end
-$$;
-
--- The tenants that may have no turn more now.
-create or replace function hybridflow.full_tenants(p_limit integer, p jsonb)
-returns bigint[]
-language sql
-stable
-set search_path = ''
-as $$
-    select coalesce(array_agg(b.tenant_id), '{}')
-    from hybridflow.busy_tenants(p) as b
-    where hybridflow.room_with_n8n(b.tenant_id, b.turns, p_limit, p) = 0
+        or hybridflow.room_with_n8n(l.tenant_id, b.turns, p_limit, p) is distinct from 0
+    order by coalesce(b.turns, 0), l.lapsed_at limit 2 * p_limit
 $$;
 
 -- The turns of a tenant that may be claimed, at most p_most: those whose lease has run out, then the due
 -- ones, the newest first, as a customer who has just written is there, and one who has long waited may not
 -- be. So that the old ones end, too, each fourth time the oldest comes first, once it is due for a minute.
+-- And each second time the due ones come before what was put aside: many sends in doubt that cannot be looked
+-- up, each of them tried again and again, would leave no room for them.
 create or replace function hybridflow.turns_of_tenant(p_tenant_id bigint, p_now timestamptz, p_most integer)
 returns table (turn_id bigint, lapsed boolean, place bigint)
 language sql
@@ -293,7 +235,10 @@ as $$
     select f.id, bool_or(f.lapsed), row_number() over (order by min(f.rank))
     from (
         (
-            select t.id, true as lapsed, -1 - extract(epoch from p_now - t.lease_until) as rank
+            select t.id, true as lapsed, case
+                when t.worker is null and (select random()) < 0.5 then 1e12
+                else -1 - extract(epoch from p_now - t.lease_until)
+            end as rank
             from public.turns as t
             where t.tenant_id = p_tenant_id and t.held and t.lease_until <= p_now
             order by t.lease_until limit p_most
@@ -342,7 +287,8 @@ as $$
                 select coalesce(n.tenant_id, l.tenant_id) as tenant_id, coalesce(n.nth, 2 * p_limit + 1) as nth
                 from unnest(p_tenants) with ordinality as n (tenant_id, nth)
                 full join (
-                    select t.tenant_id from hybridflow.lapsed_tenants(p_now) as t (tenant_id) where p_lapsed
+                    select t.tenant_id from hybridflow.next_lapsed(p_now, p_limit, p) as t (tenant_id)
+                    where p_lapsed
                 ) as l on l.tenant_id = n.tenant_id
             ) as a
             left join hybridflow.busy_tenants(p) as b on b.tenant_id = a.tenant_id
@@ -377,6 +323,8 @@ returns timestamptz
 language sql
 stable
 set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
 as $$
     select least(
         (

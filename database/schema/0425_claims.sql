@@ -24,39 +24,44 @@ as $$
 $$;
 
 -- Ends those of the turns, which are locked and about to be claimed, that are too old to be answered: see
--- is_too_old. One that has a part on the phone or in doubt is not, nor one that a person retried. Returns
--- them.
-create or replace function hybridflow.end_too_old(p_ids bigint[], p_minutes numeric)
-returns bigint[]
+-- is_too_old. One that has a part on the phone or in doubt is not, nor one that a person retried. `left_for`:
+-- those that are too old and cannot end at this moment (see free_to_end), which is for the next claim.
+create or replace function hybridflow.end_those_too_old(
+    p_ids bigint[], p_minutes numeric, out ended bigint[], out left_for bigint[]
+)
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_ids bigint[] := array(
+    v_old bigint[] := array(
         select t.id from public.turns as t
         where t.id = any(p_ids) and t.retried_at is null and hybridflow.is_too_old(t, p_minutes)
             and not hybridflow.has_spoken(t.id) and not hybridflow.is_in_doubt(t.id)
     );
 begin
-    if v_ids = '{}' then  -- as almost always
-        return v_ids;
+    ended := '{}';
+    left_for := '{}';
+    if v_old = '{}' then  -- as almost always
+        return;
     end if;
+    ended := hybridflow.free_to_end(v_old);
+    left_for := array(select i from unnest(v_old) as i where i <> all(ended));
+    perform hybridflow.note_lapsed(ended);
     update public.turns
     set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
         error_kind = coalesce(error_kind, 'too_old'),
         error = coalesce(error, 'nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where id = any(v_ids);
+    where id = any(ended);
     -- What met an outage before is of that one.
     perform hybridflow.note_unanswered(
         d.turn, case when (d.turn).error_kind = 'away' then 'line_away' else 'too_late' end, (d.turn).error
     )
     from (
         select t as turn from public.turns as t
-        where t.id = any(v_ids) and t.outage_id is null
+        where t.id = any(ended) and t.outage_id is null
         order by t.tenant_id, t.id
     ) as d;
-    return v_ids;
 end
 $$;
 
@@ -108,7 +113,7 @@ $$;
 
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
 -- n8n_max_in_flight?, in_n8n?: {<tenant_id>: turns}, not_in_n8n?, own?: {<tenant_id>: turns}, own_max?,
--- sitting?: {<tenant_id>: turns}, own_times?, answer_within_minutes?, objects?})
+-- sitting?: {<tenant_id>: turns}, own_times?, answer_within_minutes?, objects?, without_n8n?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active ones whose
 -- lease has run out. Each gets a new token (the old one is dead) and a lease; finding out about a send in
 -- doubt does not count as an attempt. What is older than answer_within_minutes ends as 'too_old'. The tenants
@@ -119,17 +124,18 @@ $$;
 -- many as are free, and so of the places in n8n. Of its own turns the worker knows how many of each tenant
 -- are in n8n, or on their way there (in_n8n), and which are not (not_in_n8n: an array of ids). `objects`: the
 -- worker says parts of a reply that are no texts; a router of 0.2.0 does not, and is given those that have
--- one as texts, and no others. What would make the answer large, long prompts, is left to the next call.
+-- one as texts, and no others. without_n8n: only turns of tenants that have an LLM key of their own, which no
+-- flow makes. What would make the answer large, long prompts, is left to the next call.
 -- Never waits for a lock, nor for the disk: a claim that a crash of the database takes back was never made,
 -- its token opens nothing, and what is done with it next (reserve_budget, the fence) brings it to the disk
 -- before anything follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old:
 -- [{turn_id, tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant,
--- more, taken, left, next_due_at}: the context (see turn_context) has the reply saved and the parts begun by
--- an earlier attempt; exhausted: those that died here, for their last lease has run out (see bury_lapsed);
--- after_tenant is for the next claim; more: there may be others that can be claimed at once; taken: how many
--- turns were there to be claimed, or ended; left: some are due that were not, such as one whose session has
--- an active turn: its end lets it be claimed; next_due_at is when the next one falls due, now where others
--- hold what could be claimed.
+-- more, taken, left, next_due_at, n8n_full?}: the context (see turn_context) has the reply saved and the
+-- parts begun by an earlier attempt; exhausted: those that died here, for their last lease has run out (see
+-- bury_lapsed); after_tenant is for the next claim; more: there may be others that can be claimed at once;
+-- taken: how many turns were there to be claimed, or ended; left: some are due that were not, such as one
+-- whose session has an active turn: its end lets it be claimed; next_due_at is when the next one falls due,
+-- now where others hold what could be claimed; n8n_full: with these no place in n8n is free.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -151,13 +157,15 @@ declare
         select from public.turns as t where t.held and not t.waiting and t.lease_until <= v_now
     );
     v_flows integer;
+    v_without_n8n boolean := coalesce((p ->> 'without_n8n')::boolean, false);
     v_round record;
     v_offered bigint[];
     v_more boolean;
     v_ids bigint[];
     v_locked integer;
     v_for_others integer := 0;
-    v_old bigint[];
+    v_old bigint[] := '{}';
+    v_left bigint[] := '{}';
     v_buried bigint[] := '{}';
     v_claimed bigint[];
     v_tokens uuid[];
@@ -193,17 +201,26 @@ begin
         );
         v_limit := least(v_limit, v_flows);
     end if;
-    v_round := hybridflow.next_tenants(
-        v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
-        hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
-    );
+    if v_without_n8n then
+        v_lapsed := false;  -- those of other tenants
+        v_round := hybridflow.next_without_n8n(
+            v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
+            hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
+        );
+    else
+        v_round := hybridflow.next_tenants(
+            v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
+            hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
+        );
+    end if;
     if v_round.tenants = '{}' and not v_lapsed then
         return jsonb_build_object(
             'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
             'after_tenant', v_round.last, 'taken', 0,
             'more', v_limit > 0 and not v_round.is_whole and v_round.last <> v_after,
             'left', hybridflow.is_one_due(),
-            'next_due_at', hybridflow.next_claimable(v_now)
+            'next_due_at', hybridflow.next_claimable(v_now),
+            'n8n_full', coalesce(v_flows = 0, false)
         );
     end if;
     select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
@@ -242,22 +259,22 @@ begin
             for update of t skip locked
         ) as d
     ) as s;
-    if v_lapsed then
-        perform hybridflow.note_lapsed(v_ids);
+    -- Who does not say it, a router of 0.1.0, may have been told a longer time than the one that holds else.
+    if p ->> 'answer_within_minutes' is not null then
+        select e.ended, e.left_for, v_locked - cardinality(e.left_for) into v_old, v_left, v_locked
+        from hybridflow.end_those_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric) as e;
     end if;
-    v_old := case
-        -- Who does not say it, a router of 0.1.0, may have been told a longer time than the one that holds else.
-        when p ->> 'answer_within_minutes' is not null
-            then hybridflow.end_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric)
-        else '{}'
-    end;
+    if v_lapsed or v_without_n8n then
+        perform hybridflow.note_lapsed(array(select i from unnest(v_ids) as i where i <> all(v_old || v_left)));
+    end if;
     -- Only where the next look is another one: something was taken, or it begins with another tenant.
-    v_more := cardinality(v_ids) - cardinality(v_old) < v_locked or (v_locked < v_limit and (
+    v_more := cardinality(v_ids) - cardinality(v_old) - cardinality(v_left) < v_locked or (v_locked < v_limit and (
         (v_more and v_locked > 0) or (not v_round.is_whole and (v_locked > 0 or v_round.last <> v_after))
     ));
 
     with fresh as materialized (
-        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id) where f.id <> all(v_old)
+        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id)
+        where f.id <> all(v_old || v_left)
     ),
 
     claimed as (
@@ -306,6 +323,7 @@ begin
         'more', v_more,
         'taken', v_locked,
         'left', v_lapsed or hybridflow.is_one_due(),
+        'n8n_full', coalesce(v_flows <= v_locked, false),
         'next_due_at', case
             when v_locked < least(v_limit, cardinality(v_offered)) then v_now
             when v_for_others > 0 then greatest(hybridflow.next_claimable(v_now), v_now + interval '1 second')

@@ -90,6 +90,7 @@ class Dispatcher:
             database, lambda: self._claims.under_way, worker=limits.worker, lease=limits.lease
         )
         self._after_tenant = 0
+        self._after_without_n8n = 0
         self._took_none_since: int | None = None
         """Where the current round began, if it has found no turn so far; otherwise None."""
         self._called_others_at = float("-inf")
@@ -123,14 +124,27 @@ class Dispatcher:
 
     async def _claim(self, free: int) -> Look:
         """Claim due turns and start working on them."""
-        if self._flows is not None and (free := min(free, self._flows.free(self._own()))) <= 0:
-            # Another handler may take over one of these turns, and nothing reports that.
-            return Look(more=False, due_in=SOON)
-        self._left = True
-        claimed = await claim_turns(self._database, self._what_to_claim(free))
-        self._left = claimed.left
-        is_round_over = self._is_round_over(claimed)
-        self._after_tenant = claimed.after_tenant
+        places = free if self._flows is None else self._flows.free(self._own())
+        self._left, is_n8n_full = True, places <= 0
+        # Another handler may take over one of these turns, and nothing reports that.
+        look = Look(more=False, due_in=SOON)
+        if places > 0:
+            claimed = await self._take(self._what_to_claim(min(free, places)))
+            self._left, is_n8n_full = claimed.left, claimed.n8n_full
+            is_round_over = self._is_round_over(claimed)
+            self._after_tenant = claimed.after_tenant
+            due_in = seconds_until(claimed.next_due_at, claimed.now)
+            look = Look(claimed.more and not is_round_over, due_in, claimed.left)
+        if is_n8n_full and self._seats.free > 0:
+            claimed = await self._take(self._without_n8n(self._seats.free))
+            self._after_without_n8n = claimed.after_tenant
+            if claimed.more:
+                look = Look(more=False, due_in=SOON)
+        return look
+
+    async def _take(self, asked: ClaimTurns) -> ClaimedTurns:
+        """Claim, and begin what was claimed."""
+        claimed = await claim_turns(self._database, asked)
         for put_off in claimed.unreadable:
             log_event(
                 _log, Action.TURN_RETRY, f"put off: {put_off.error}",
@@ -148,8 +162,7 @@ class Dispatcher:
             )  # fmt: skip
         for turn in claimed.turns:
             self._claims.begin(f"turn {turn.name}", partial(self._begin, turn))
-        due_in = seconds_until(claimed.next_due_at, claimed.now)
-        return Look(claimed.more and not is_round_over, due_in, claimed.left)
+        return claimed
 
     def _is_round_over(self, claimed: ClaimedTurns) -> bool:
         """Whether all tenants were looked at since the last claimed turn: no turn is due now."""
@@ -208,6 +221,12 @@ class Dispatcher:
             answer_within_minutes=limits.answer_within_minutes,
             objects=True,
         )
+
+    def _without_n8n(self, free: int) -> ClaimTurns:
+        """Say what to claim while n8n is full: what no flow makes has seats all the same."""
+        of_n8n = dict.fromkeys(("tenant_max", "n8n_max_in_flight", "in_n8n", "not_in_n8n"))
+        others = {"after_tenant": self._after_without_n8n, "without_n8n": True}
+        return self._what_to_claim(free).model_copy(update=of_n8n | others)
 
     def _own(self) -> list[tuple[int, Seat]]:
         return [(each.turn.turn_id, each.seat) for each in self._claims.under_way.values()]

@@ -49,3 +49,21 @@ async def test_a_place_in_n8n_is_free_as_soon_as_its_flow_has_answered(
     sends.open()
     await stage.turns_end()
     assert [each.replies for each in people] == [["Oi!"]] * 6
+
+
+async def test_who_has_an_llm_key_of_its_own_is_answered_while_n8n_is_full(
+    stage: Stage, n8n: AnsweringN8n
+):
+    """No flow makes its replies, so it has no need of a place there."""
+    other = await stage.open_shop("florista", llm_api_key="sk-ant-of-the-tenant")
+    gate = n8n.hold()
+    for number in range(6):
+        await stage.shop.customer(f"551195555010{number}", name="Rui").writes("tem bolo?")
+    await n8n.gets(2)
+    maria = other.customer("5511955550200", name="Maria")
+    await maria.writes("tem rosas?")
+    await stage.until("select id from turns where state = 'sent'", lambda rows: len(rows) == 1)
+    assert len(maria.replies) == 1
+    assert len(n8n.received) == 2
+    gate.open()
+    await stage.turns_end()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from router.state.database import Json
 from router.state.direct import DirectDatabase
-from tests.state.conversation import JOAO, MARIA, Conversation
+from tests.state.conversation import JOAO, MARIA, Conversation, held
 
 
 @pytest.fixture
@@ -140,6 +140,57 @@ async def test_what_is_not_in_n8n_any_more_takes_no_place_of_its_tenant(
     assert (await claim(talk, 9, **terms, worker="two"))["turns"] == []
 
 
+@pytest.mark.parametrize("and_then", ["is sent slowly", "is in doubt", "cannot be sent now"])
+async def test_what_a_flow_has_answered_takes_no_place_of_anybody(
+    database: DirectDatabase, shops: dict[str, int], and_then: str
+):
+    """Nobody's flow works on it, whoever sends it, and for however long it waits for its line."""
+    talk = Conversation(database)
+    await flood(talk, shops["crowded"], 2)
+    turns = (await claim(talk, 2, objects=True))["turns"]
+    for turn in turns:
+        await talk.database.call("forward_turn", {**held(turn), "lease_seconds": 60})
+    await flood(talk, shops["quiet"], 2, due="1 second")
+    terms = {"n8n_max_in_flight": 2, "tenant_max": 2, "objects": True, "worker": "two"}
+    assert (await claim(talk, 5, **terms))["turns"] == []
+    for turn in turns:
+        reply = {**held(turn), "parts": ["Oi!", "Tudo bem?"], "handler": "n8n"}
+        await talk.database.call("save_reply", reply)
+        begun = await talk.begin(turn, "Oi!")
+        if and_then == "is in doubt":
+            doubt = {**held(turn), "message_id": begun["message_id"], "error": "no answer"}
+            await talk.database.call("doubt_send", {**doubt, "check_after": 30})
+        else:
+            await talk.finish(turn, begun, f"3EB0{turn['turn_id']:08X}", turn["session"]["jid"])
+    for turn in turns if and_then == "cannot be sent now" else ():
+        await talk.fail(turn, "away", base_seconds=30)
+    assert owners(await claim(talk, 5, **terms)) == {"quiet": 2}
+
+
+async def test_who_has_an_llm_key_of_its_own_waits_for_no_place_in_n8n(
+    database: DirectDatabase, shops: dict[str, int]
+):
+    """No flow makes its replies; those of its tenants take turns as the others do."""
+    talk = Conversation(database)
+    own = {name: await talk.open_shop(name, llm_api_key="sealed") for name in ("one", "two")}
+    await flood(talk, shops["crowded"], 5)
+    terms = {"n8n_max_in_flight": 2, "objects": True}
+    first = await claim(talk, 9, **terms)
+    assert (owners(first), first["n8n_full"]) == ({"crowded": 2}, True)
+    await talk.sql("update turns set handler = 'n8n' where held")
+    for tenant_id in own.values():
+        await flood(talk, tenant_id, 3, due="1 second")
+    full = await claim(talk, 9, **terms)
+    assert (full["turns"], full["n8n_full"]) == ([], True)
+    one = await claim(talk, 1, without_n8n=True)
+    assert owners(one) == {"one": 1}
+    two = await claim(talk, 1, without_n8n=True, after_tenant=one["after_tenant"])
+    assert owners(two) == {"two": 1}
+    await talk.travel(seconds=61)  # of "crowded" some leases have run out, too
+    rest = await claim(talk, 9, without_n8n=True, after_tenant=two["after_tenant"])
+    assert (owners(rest), rest["more"]) == ({"one": 3, "two": 3}, False)
+
+
 async def test_a_new_customer_does_not_wait_for_all_who_have_waited_long(
     database: DirectDatabase, shops: dict[str, int]
 ):
@@ -262,6 +313,25 @@ async def test_of_one_tenant_what_was_begun_goes_on_before_what_is_new(
     assert {turn["turn_id"] for turn in begun["turns"]} < {
         turn["turn_id"] for turn in again["turns"]
     }
+
+
+async def test_nor_do_sends_in_doubt_that_cannot_be_looked_up_keep_what_is_new_from_it(
+    database: DirectDatabase, shops: dict[str, int]
+):
+    """Each is put aside and tried again, for hours, and there are more than places."""
+    talk = Conversation(database)
+    await flood(talk, shops["crowded"], 5)
+    for turn in (await claim(talk, 5))["turns"]:
+        begun = await talk.begin(turn, "Oi!")
+        doubt = {**held(turn), "message_id": begun["message_id"], "error": "no answer"}
+        await talk.database.call("doubt_send", {**doubt, "check_after": 0})
+    await flood(talk, shops["crowded"], 1, due="1 second")
+    for _ in range(50):
+        claimed = await claim(talk, 1)
+        if claimed["turns"][0]["turn_id"] == 6:
+            return
+        await talk.sql("update turns set worker = null, lease_until = now() where held")
+    pytest.fail("the new one was not claimed among fifty")
 
 
 SHARES = {"own_times": 3}

@@ -239,3 +239,49 @@ async def test_a_reply_that_ends_an_outage_and_a_failure_that_begins_one(two: Tw
     # Both are known, and neither is told: the reply proves that what was about the tenant works.
     assert await talk.value("select count(*) from outages where ended_at is null") == 0
     assert await talk.value("select count(*) from notices where waiting") == 0
+
+
+_ASKED: Json = {
+    "limit": 9, "lease_seconds": 60, "max_attempts": 1, "history_limit": 5, "worker": "two",
+    "objects": True, "answer_within_minutes": 60,
+}  # fmt: skip
+
+
+async def three_that_end_at_the_next_claim(talk: Conversation) -> None:
+    """A flow that fell silent, a last attempt that did, and one that is too old; and a notice."""
+    await talk.maria_writes("oi", jids=["5511955550001@s.whatsapp.net"])
+    await talk.maria_writes("oi", jids=["5511955550002@s.whatsapp.net"])
+    await talk.travel(seconds=11)
+    spoke, _ = await talk.claim()
+    await talk.database.call("forward_turn", {**turn_of(spoke), "lease_seconds": 60})
+    await talk.finish(spoke, await talk.begin(spoke, "Sim"), "3EB0000001")
+    await talk.maria_writes("oi", jids=["5511955550003@s.whatsapp.net"])
+    await talk.travel(seconds=11)
+    (old,) = await talk.claim()
+    assert old["turn_id"] == 3
+    await talk.sql("update turns set attempt = 0 where id = 3")  # it has another one
+    await talk.travel(hours=2)
+    await talk.maria_writes("oi", jids=["5511955550004@s.whatsapp.net"])
+    await talk.travel(seconds=11)
+    await begin_outage(talk, "contact_budget")
+
+
+@pytest.mark.parametrize("held", ["sessions", "tenants", "notices"])
+async def test_a_claim_waits_for_nobody_who_has_what_it_would_end(two: Two, held: str):
+    """Who has the session may want the turn next, and all other conversations would wait."""
+    talk = two.ours
+    await three_that_end_at_the_next_claim(talk)
+    ended = "select id, state from turns where state in ('sent', 'dead') order by id"
+    async with two.theirs.database._pool.acquire() as theirs, theirs.transaction():
+        await theirs.fetch(f"select from {held} for update")
+        await talk.sql("set lock_timeout = '1s'")
+        first = await talk.database.call("claim_turns", _ASKED)
+        assert 4 in {turn["turn_id"] for turn in first["turns"]}
+        assert 3 not in {turn["turn_id"] for turn in first["turns"]}
+        assert first["next_due_at"] <= first["now"]
+        assert await talk.sql(ended) == []
+    again = await talk.database.call("claim_turns", _ASKED)
+    assert [turn["turn_id"] for turn in again["too_old"]] == [3]
+    assert [turn["turn_id"] for turn in again["exhausted"]] == [2]
+    lapsed = "select turn_id from turn_attempts where outcome = 'lapsed' order by turn_id"
+    assert [row["turn_id"] for row in await talk.sql(lapsed)] == [1, 2, 3]

@@ -552,7 +552,7 @@ DEAD: dict[str, list[tuple[Any, str, bool]]] = {
         (lapses_in_n8n, "flow_failed", True),
         (lapses_and_nobody_looks_for_hours, "crashed", False),
     ],
-    "end_too_old": [(is_too_old_at_a_claim, "too_late", False)],
+    "end_those_too_old": [(is_too_old_at_a_claim, "too_late", False)],
     "settle_send": [(stays_in_doubt, "in_doubt", False)],
     "after_settlement": [(is_given_up, "undelivered", False)],
 }

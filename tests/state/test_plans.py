@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,6 +98,7 @@ class Plans:
     tables: set[str] = field(default_factory=set)
     paths: set[str] = field(default_factory=set)
     statements: int = 0
+    enough: int = ENOUGH_ROWS
 
     def hear(self, _: object, message: Any) -> None:
         """Look at one plan that auto_explain reports."""
@@ -116,7 +118,7 @@ class Plans:
         self.tables.add(table)
         removed = sum(count for name, count in node.items() if name.startswith("Rows Removed"))
         rows = (node["Actual Rows"] + removed) * node["Actual Loops"]
-        too_many = rows > (SEARCHED if self.path.endswith("searched") else ENOUGH_ROWS)
+        too_many = rows > (SEARCHED if self.path.endswith("searched") else self.enough)
         if (node["Node Type"] == "Seq Scan" and node["Actual Loops"]) or too_many:
             what = f"{node['Node Type']} on {table}, {rows:.0f} rows"
             self.faults.append(f"{self.path}: {what}: {query.strip()}")
@@ -166,11 +168,11 @@ def unknown_copy(databases: Databases, unknown_url: str) -> Iterator[str]:
     databases.drop(dsn)
 
 
-async def look(
-    url: str, plans_are: str, *, without: str | None = None, sessions: int = SESSIONS
-) -> Plans:
-    """Walk the busy paths, each statement explained; `without` an index."""
-    plans = Plans()
+@asynccontextmanager
+async def explained(
+    url: str, plans: Plans, plans_are: str = "auto"
+) -> AsyncIterator[asyncpg.Connection]:
+    """Connect, and have `plans` hear how each statement was done."""
     connection = await asyncpg.connect(url, statement_cache_size=0)
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", encoder=lambda v: orjson.dumps(v).decode(), decoder=json.loads
@@ -187,19 +189,30 @@ async def look(
         ("auto_explain.log_format", "json"),
     ):
         await connection.execute(f"set {name} = '{setting}'")
-
-    async def call(path: str, function: str, argument: dict[str, Any]) -> dict[str, Any]:
-        plans.path = path
-        result: dict[str, Any] = await connection.fetchval(f"select {function}($1)", argument)
-        return result
-
+    connection.add_log_listener(plans.hear)
     try:
-        if without:
-            await connection.execute(f"drop index {without}")
-        connection.add_log_listener(plans.hear)
-        await Walk(call, sessions).all_paths()
+        yield connection
     finally:
         await connection.close()
+
+
+async def look(
+    url: str, plans_are: str, *, without: str | None = None, sessions: int = SESSIONS
+) -> Plans:
+    """Walk the busy paths, each statement explained; `without` an index."""
+    plans = Plans()
+    if without:
+        connection = await asyncpg.connect(url)
+        await connection.execute(f"drop index {without}")
+        await connection.close()
+    async with explained(url, plans, plans_are) as connection:
+
+        async def call(path: str, function: str, argument: dict[str, Any]) -> dict[str, Any]:
+            plans.path = path
+            result: dict[str, Any] = await connection.fetchval(f"select {function}($1)", argument)
+            return result
+
+        await Walk(call, sessions).all_paths()
     return plans
 
 
@@ -246,6 +259,67 @@ async def test_nothing_reads_more_where_thousands_wait(
     assert plans.paths >= paths
     faults = [fault for fault in plans.faults if fault.partition(":")[0] in paths]
     assert not faults, "\n".join(sorted(set(faults)))
+
+
+_SHOPS = """
+    insert into tenants (instance_name, evo_server_url, system_prompt, llm_provider)
+    select 'shop' || g, 'https://evolution.example', 'Be kind.', 'anthropic'
+    from generate_series(1, $1) as g
+"""
+_SESSIONS = """
+    insert into sessions (tenant_id, phone_jid)
+    select t.id, g || '@s.whatsapp.net' from tenants as t, generate_series(1, $1) as g
+"""
+_DUE = """
+    insert into turns (tenant_id, session_id, run_after, debounce_until)
+    select tenant_id, id, now() - interval '3 seconds', now() from sessions
+"""
+_HELD = """
+    insert into turns (
+        tenant_id, session_id, state, reply, run_after, debounce_until, token_hash, lease_until
+    )
+    select tenant_id, id, 'sending', '["Oi!"]', now(), now(), 'x', now() + $1::text::interval
+    from sessions
+"""
+_CLAIM = {
+    "limit": 5, "lease_seconds": 60, "max_attempts": 5, "history_limit": 5, "worker": "one",
+    "objects": True, "own_times": 3, "own": {}, "sitting": {}, "answer_within_minutes": 60,
+}  # fmt: skip
+
+
+async def test_who_has_written_again_meanwhile_is_looked_up_where_the_statistics_know_of_nobody(
+    databases: Databases,
+):
+    """They are from when there were a few turns, none of them being worked on."""
+    dsn, plans = databases.create(), Plans("turns are claimed", enough=600)
+    await migrate(dsn)
+    async with explained(dsn, plans) as connection:
+        await connection.execute(_SHOPS, 20)
+        await connection.execute(_SESSIONS, 1)
+        await connection.execute(_DUE)
+        await connection.execute("analyze")
+        await connection.execute("delete from sessions")
+        await connection.execute(_SESSIONS, 30)
+        await connection.execute(_HELD, "5 minutes")
+        await connection.execute(_DUE)
+        plans.faults.clear()
+        assert (await connection.fetchval("select claim_turns($1)", _CLAIM))["turns"] == []
+    assert not plans.faults, "\n".join(sorted(set(plans.faults)))
+    databases.drop(dsn)
+
+
+async def test_however_many_leases_have_run_out_a_claim_looks_at_some(databases: Databases):
+    """A server hangs, and of each of its tenants a send is in doubt."""
+    dsn, plans = databases.create(), Plans()
+    await migrate(dsn)
+    async with explained(dsn, plans) as connection:
+        await connection.execute(_SHOPS, 400)
+        await connection.execute(_SESSIONS, 1)
+        await connection.execute(_HELD, "-1 minute")
+        plans.statements = 0
+        assert len((await connection.fetchval("select claim_turns($1)", _CLAIM))["turns"]) == 5
+    assert plans.statements < 400
+    databases.drop(dsn)
 
 
 @pytest.mark.parametrize(

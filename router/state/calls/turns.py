@@ -44,6 +44,7 @@ class ClaimTurns(Asked):
     own_times: float | None = None
     answer_within_minutes: float | None = None
     objects: bool | None = None
+    without_n8n: bool | None = None
 
 
 class UnreadableTurn(Answer):
@@ -78,6 +79,7 @@ class ClaimedTurns(Answer):
     taken: int
     next_due_at: Moment | None
     left: bool = True
+    n8n_full: bool = False
 
 
 async def claim_turns(database: Database, asked: ClaimTurns) -> ClaimedTurns:
