@@ -1,5 +1,6 @@
 """How a turn ended stands in the log, whoever closed it: the reply's sender, a flow, a claim."""
 
+import asyncio
 import logging
 
 import pytest
@@ -16,6 +17,13 @@ def ends(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each for each in actions(caplog) if each in ("ai_replied", "turn_dead")]
 
 
+async def told(caplog: pytest.LogCaptureFixture) -> None:
+    """Wait for the line: the state knows how a turn ended before the router tells it."""
+    async with asyncio.timeout(20):
+        while not ends(caplog):
+            await asyncio.sleep(0.01)
+
+
 async def test_a_turn_whose_last_attempt_falls_silent_is_told_to_be_dead(
     database_url: str, evolution, llm, n8n, caplog
 ):
@@ -26,6 +34,7 @@ async def test_a_turn_whose_last_attempt_falls_silent_is_told_to_be_dead(
         await stage.leases_run_out()
         (turn,) = await stage.turns_end()
         assert turn["state"] == "dead"
+        await told(caplog)
     (line,) = [line for line in caplog.records if getattr(line, "action", "") == "turn_dead"]
     assert line.__dict__["fields"]["turn_id"] == turn["id"]
 
@@ -41,6 +50,7 @@ async def test_a_handoff_is_a_reply_for_the_contact_is_told_of_it(
         await flow.sends("Já chamo alguém.")
     assert (await flow.reports("handoff", reason="quer gente")).is_success
     await stage.turns_end()
+    await told(caplog)
     assert ends(caplog) == ["ai_replied"]
 
 
@@ -68,4 +78,5 @@ async def test_what_a_settled_doubt_ends_is_told_as_a_reply(
         await stage.maria.writes("tem bolo?")
         (turn,) = await stage.turns_end()
         assert turn["state"] == "sent"
+        await told(caplog)
     assert ends(caplog) == ["ai_replied"]
