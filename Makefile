@@ -102,17 +102,17 @@ test-flows-scenarios: .venv/dev.done
 test-last-release: .venv/dev.done
 	$(BIN)/python -m tests.last_release $(if $(RELEASE),--release $(RELEASE))
 
-# The state tests take one core; the unit tests, in two parts, the other and what is left. They wait now and then.
+# The state tests take longest, so they go before the unit tests, which in two parts take what is left.
 check: .venv/dev.done
 	$(MAKE) --no-print-directory --jobs=3 check-state check-unit lint types
 
 check-unit: check-unit-1 check-unit-2
 
 check-unit-1: .venv/dev.done
-	$(BIN)/python -m pytest --part=1/2 -m "not apart" tests/unit
+	nice -n 5 $(BIN)/python -m pytest --part=1/2 -m "not apart" tests/unit
 
 check-unit-2: .venv/dev.done
-	$(BIN)/python -m pytest --part=2/2 -m "not apart" tests/unit
+	nice -n 5 $(BIN)/python -m pytest --part=2/2 -m "not apart" tests/unit
 
 check-state: .venv/dev.done
 	$(BIN)/python -m pytest tests/state -m "not twice and not own_database and not apart"

@@ -435,6 +435,7 @@ async def test_nor_are_they_made_of_it_alone(talk: Conversation):
                 await call(talk, BOSS, "create_tenant", values=values)
 
 
+@pytest.mark.apart
 @pytest.mark.spoils
 async def test_the_database_and_the_guard_know_the_same_signs(talk: Conversation):
     await talk.sql(

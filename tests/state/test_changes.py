@@ -268,6 +268,7 @@ async def test_what_would_take_too_long_to_read_is_lost_whose_ever_it_is(talk: C
     assert not (await read(talk, told["position"]))["lost"]
 
 
+@pytest.mark.apart
 @pytest.mark.spoils
 async def test_who_has_little_is_told_it_however_much_all_have_together(talk: Conversation):
     since = (await read(talk))["position"]

@@ -4,6 +4,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 
+import pytest
+
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.database import Json
 from router.state.direct import DirectDatabase
@@ -45,6 +47,7 @@ async def for_a_while(of: Dispatcher) -> None:
     await running
 
 
+@pytest.mark.apart
 async def test_it_looks_once_a_poll(talk: Conversation):
     counted = Counted(talk.database)
     await for_a_while(dispatcher(counted, parallel=20, poll=0.25))
@@ -52,6 +55,7 @@ async def test_it_looks_once_a_poll(talk: Conversation):
     assert counted.calls["claim_turns"] <= SECONDS / 0.25 + 1
 
 
+@pytest.mark.apart
 async def test_each_call_of_another_is_one_look(talk: Conversation):
     counted = Counted(talk.database)
     idle = dispatcher(counted, parallel=20, poll=600)
@@ -60,6 +64,7 @@ async def test_each_call_of_another_is_one_look(talk: Conversation):
     assert counted.calls == {"claim_turns": 2}
 
 
+@pytest.mark.apart
 async def test_a_full_one_calls_once_and_does_not_hear_itself(talk: Conversation):
     counted = Counted(talk.database)
     full = dispatcher(counted, parallel=0, poll=600)
@@ -69,6 +74,7 @@ async def test_a_full_one_calls_once_and_does_not_hear_itself(talk: Conversation
     assert counted.calls == {"call_routers": 1}
 
 
+@pytest.mark.apart
 async def test_what_is_due_behind_another_turn_of_its_conversation_is_not_looked_for_without_end(
     talk: Conversation,
 ):

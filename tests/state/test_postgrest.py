@@ -136,6 +136,7 @@ async def test_a_schema_that_is_not_exposed_is_said_with_the_setting(database_ur
     assert "exposed schemas" in said
 
 
+@pytest.mark.apart
 async def test_a_schema_applied_while_the_router_runs_is_found(empty_database_url: str):
     with Supabase(as_authenticator(empty_database_url)) as project:
         database = await connected(project)
