@@ -4744,7 +4744,12 @@ begin
         exit when is_whole;
         last := v_id;
         if v_id <> all(p_full) and (
-            exists (select from hybridflow.due_turns(v_id, p_now, 1))
+            (
+                exists (
+                    select from public.turns as t
+                    where t.tenant_id = v_id and t.waiting and t.run_after <= p_now
+                ) and exists (select from hybridflow.due_turns(v_id, p_now, 1))
+            )
             or exists (
                 select from public.turns as t where t.tenant_id = v_id and t.held and t.lease_until <= p_now
             )
@@ -5143,7 +5148,7 @@ begin
             hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
         );
     end if;
-    if v_round.tenants = '{}' and not v_lapsed then
+    if v_round.tenants = '{}' and not v_lapsed and v_buried = '{}' then
         return jsonb_build_object(
             'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
             'after_tenant', v_round.last, 'taken', 0,
@@ -20985,7 +20990,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '04e4a2c4e19600439f23a9ea0975524f01883b365deb2ccf20dfb248a4ee1070')
+    ('20261126145950', 'v0_3_0', 'c5a3d0a97204b77193df32e1772fa6113f5364723c6bac9a63049ad308ac833a')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -158,7 +158,12 @@ begin
         exit when is_whole;
         last := v_id;
         if v_id <> all(p_full) and (
-            exists (select from hybridflow.due_turns(v_id, p_now, 1))
+            (
+                exists (
+                    select from public.turns as t
+                    where t.tenant_id = v_id and t.waiting and t.run_after <= p_now
+                ) and exists (select from hybridflow.due_turns(v_id, p_now, 1))
+            )
             or exists (
                 select from public.turns as t where t.tenant_id = v_id and t.held and t.lease_until <= p_now
             )

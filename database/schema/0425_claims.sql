@@ -213,7 +213,7 @@ begin
             hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
         );
     end if;
-    if v_round.tenants = '{}' and not v_lapsed then
+    if v_round.tenants = '{}' and not v_lapsed and v_buried = '{}' then
         return jsonb_build_object(
             'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
             'after_tenant', v_round.last, 'taken', 0,

@@ -130,12 +130,14 @@ class Dispatcher:
         look = Look(more=False, due_in=SOON)
         if places > 0:
             claimed = await self._take(self._what_to_claim(min(free, places)))
-            self._left, is_n8n_full = claimed.left, claimed.n8n_full
+            self._left = claimed.left
+            # The state does not count what was just claimed, before it is forwarded.
+            is_n8n_full = claimed.n8n_full or self._has_no_place_in_n8n()
             is_round_over = self._is_round_over(claimed)
             self._after_tenant = claimed.after_tenant
             due_in = seconds_until(claimed.next_due_at, claimed.now)
             look = Look(claimed.more and not is_round_over, due_in, claimed.left)
-        if is_n8n_full and self._seats.free > 0:
+        if is_n8n_full and self._left and self._seats.free > 0:
             claimed = await self._take(self._without_n8n(self._seats.free))
             self._after_without_n8n = claimed.after_tenant
             if claimed.more:
@@ -227,6 +229,9 @@ class Dispatcher:
         of_n8n = dict.fromkeys(("tenant_max", "n8n_max_in_flight", "in_n8n", "not_in_n8n"))
         others = {"after_tenant": self._after_without_n8n, "without_n8n": True}
         return self._what_to_claim(free).model_copy(update=of_n8n | others)
+
+    def _has_no_place_in_n8n(self) -> bool:
+        return self._flows is not None and self._flows.free(self._own()) <= 0
 
     def _own(self) -> list[tuple[int, Seat]]:
         return [(each.turn.turn_id, each.seat) for each in self._claims.under_way.values()]

@@ -191,6 +191,18 @@ async def test_who_has_an_llm_key_of_its_own_waits_for_no_place_in_n8n(
     assert (owners(rest), rest["more"]) == ({"one": 3, "two": 3}, False)
 
 
+async def test_a_turn_that_dies_at_a_claim_without_n8n_is_told_too(
+    database: DirectDatabase, shops: dict[str, int]
+):
+    talk = Conversation(database)
+    await flood(talk, shops["crowded"], 1)
+    (turn,) = (await claim(talk, 1))["turns"]
+    await talk.travel(seconds=61)
+    claimed = await claim(talk, 1, without_n8n=True, max_attempts=1, answer_within_minutes=600)
+    assert [each["turn_id"] for each in claimed["exhausted"]] == [turn["turn_id"]]
+    assert (claimed["turns"], claimed["more"]) == ([], False)
+
+
 async def test_a_new_customer_does_not_wait_for_all_who_have_waited_long(
     database: DirectDatabase, shops: dict[str, int]
 ):

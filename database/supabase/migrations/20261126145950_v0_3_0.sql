@@ -4712,7 +4712,12 @@ begin
         exit when is_whole;
         last := v_id;
         if v_id <> all(p_full) and (
-            exists (select from hybridflow.due_turns(v_id, p_now, 1))
+            (
+                exists (
+                    select from public.turns as t
+                    where t.tenant_id = v_id and t.waiting and t.run_after <= p_now
+                ) and exists (select from hybridflow.due_turns(v_id, p_now, 1))
+            )
             or exists (
                 select from public.turns as t where t.tenant_id = v_id and t.held and t.lease_until <= p_now
             )
@@ -5111,7 +5116,7 @@ begin
             hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
         );
     end if;
-    if v_round.tenants = '{}' and not v_lapsed then
+    if v_round.tenants = '{}' and not v_lapsed and v_buried = '{}' then
         return jsonb_build_object(
             'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
             'after_tenant', v_round.last, 'taken', 0,
