@@ -139,9 +139,9 @@ $$;
 -- parts that an earlier attempt began. exhausted: turns that died here, because their last lease has run out
 -- (see bury_lapsed). after_tenant is for the next claim. more: there may be other turns that can be claimed
 -- right now. taken: how many turns were available, to be claimed or ended. left: some turns are due but were
--- not claimed, such as one whose session has an active turn (it can be claimed when that ends). next_due_at: when
--- the next turn is due; now, if other processes hold those that could be claimed. n8n_full: with these turns,
--- no place in n8n is free.
+-- not claimed, such as one whose session has an active turn (it can be claimed when that ends). next_due_at:
+-- when the next turn is due; now, if other processes hold those that could be claimed. n8n_full: with these
+-- turns, no place in n8n is free.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
