@@ -80,10 +80,10 @@ as $$
     select coalesce((coalesce(nullif(p -> 'sitting', 'null'), p -> 'own') ->> p_tenant_id::text)::integer, 0)
 $$;
 
--- How many more turns tenant p_tenant_id may have; null: any number. It has p_busy (null: none). It gets
--- another seat of the worker while it has fewer than own_times as many as are free (p_limit). It may have at
--- most own_max turns in this worker, including those that have no seat because they wait for the tenant's
--- own server.
+-- How many more turns tenant p_tenant_id may have; null: any number. It has p_busy (null: none) of at most
+-- tenant_max. It gets another seat of the worker while it has fewer than own_times as many as are free
+-- (p_limit). It may have at most own_max turns in this worker, including those that have no seat because they
+-- wait for the tenant's own server.
 create or replace function hybridflow.room_for(p_tenant_id bigint, p_busy integer, p_limit integer, p jsonb)
 returns integer
 language sql
