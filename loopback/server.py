@@ -177,7 +177,7 @@ class LoopbackServer:
 
 
 def _is_for_programs(scope: Scope) -> bool:
-    """Whether the caller is not a browser: a page of any site could call 127.0.0.1."""
+    """Whether it is no browser: any site's page could call 127.0.0.1, also by another name."""
     headers = Headers(scope=scope)
     host = headers.get("host", "").partition(":")[0]
     is_browsers = "origin" in headers or "sec-fetch-site" in headers

@@ -316,7 +316,7 @@ async def _load(settings: Settings, outside: Outside) -> None:
 
 
 async def _schema_serves(settings: Settings, entrances: Entrances) -> None:
-    """Return when the schema is not older than this program, or that cannot be found out."""
+    """Return when the schema is not older than this program, or if that cannot be found out."""
     look = partial(wait_for_schema, entrances.upkeep, settings.poll_seconds)
     await safely(look, "the schema was not looked at")
 

@@ -1,5 +1,5 @@
 -- HybridFlow: its table names must be free, or be its own tables already. Otherwise a table that belongs to
--- something else would be taken for ours, get our triggers and rights, and cause an error far from its cause.
+-- something else would be taken for ours, get our triggers and rights, and lead to an error much later.
 
 do $hybridflow$
 declare

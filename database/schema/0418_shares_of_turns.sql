@@ -1,8 +1,9 @@
--- HybridFlow: how many turns of each tenant are under way, and how many more it may have: of the seats of the
--- worker that claims, and of the places in n8n.
+-- HybridFlow: how many turns of each tenant are under way, and how many more it may have. The worker that
+-- claims has a number of seats, and n8n has a number of places.
 
--- How many turns of each tenant are being worked on: by p_worker, or, null, by whomever. p_own is what the
--- worker itself knows to work on, by tenant: it may do so although a lease has run out.
+-- How many turns of each tenant are being worked on: by p_worker, or by any worker if that is null. p_own
+-- says how many the worker itself counts, by tenant. It may still work on a turn whose lease has run out, so
+-- the larger number counts.
 create or replace function hybridflow.tenants_at_work(p_worker text, p_own jsonb)
 returns table (tenant_id bigint, turns integer)
 language sql
@@ -26,10 +27,11 @@ as $$
     group by b.tenant_id
 $$;
 
--- How many turns of each tenant n8n has, or will be given, by whatever worker: all that are being worked
--- on and have no reply yet (see free_flows_without), but for p.not_in_n8n, of which the worker knows better.
--- p.in_n8n is what the worker itself knows to be there or on the way, by tenant, whatever became of the
--- leases. A router of 0.2.0 says p.own alone.
+-- How many turns of each tenant are in n8n, or on their way there, from all workers: those that are being
+-- worked on and have no reply yet (see free_flows_without). The turns in p.not_in_n8n do not count: the
+-- worker knows that they are not in n8n. p.in_n8n is the worker's own number of its turns in n8n or on their
+-- way, by tenant, even if their leases have run out; the larger number counts. A router of 0.2.0 sends only
+-- p.own, which is used instead.
 create or replace function hybridflow.tenants_in_n8n(p jsonb)
 returns table (tenant_id bigint, turns integer)
 language sql
@@ -51,7 +53,7 @@ as $$
     group by b.tenant_id
 $$;
 
--- How many turns of each tenant count against its share: those in n8n where n8n is used, else the worker's.
+-- How many turns of each tenant count against its share: those in n8n if n8n is used, else the worker's.
 create or replace function hybridflow.busy_tenants(p jsonb)
 returns table (tenant_id bigint, turns integer)
 language sql
@@ -67,7 +69,8 @@ as $$
     where p ->> 'n8n_max_in_flight' is not null
 $$;
 
--- How many of the worker's seats tenant p_tenant_id has: as many as p.sitting says, or else as it has turns.
+-- How many of the worker's seats tenant p_tenant_id has: the number in p.sitting. Without p.sitting, each of
+-- its turns (p.own) has a seat.
 create or replace function hybridflow.seats_of(p_tenant_id bigint, p jsonb)
 returns integer
 language sql
@@ -77,9 +80,10 @@ as $$
     select coalesce((coalesce(nullif(p -> 'sitting', 'null'), p -> 'own') ->> p_tenant_id::text)::integer, 0)
 $$;
 
--- How many more turns tenant p_tenant_id may have that has p_busy (null: none); null: any number. Of the
--- worker's seats it gets another while it has less than own_times as many as are free, and own_max turns at
--- most, those that wait for its own server (see `sitting`) among them.
+-- How many more turns tenant p_tenant_id may have; null: any number. It has p_busy (null: none) of at most
+-- tenant_max. It gets another seat of the worker while it has fewer than own_times as many as are free
+-- (p_limit). It may have at most own_max turns in this worker, including those that have no seat because they
+-- wait for the tenant's own server.
 create or replace function hybridflow.room_for(p_tenant_id bigint, p_busy integer, p_limit integer, p jsonb)
 returns integer
 language sql
@@ -96,8 +100,8 @@ as $$
     end
 $$;
 
--- The same, where n8n is used: of its places, of which p.n8n_free are free, a tenant gets another by the same
--- rule as of the seats. A flow that sends by itself has no seat.
+-- The same if n8n is used. Then the rule for seats is also used for the places in n8n, of which p.n8n_free
+-- are free. A flow that sends by itself has no seat.
 create or replace function hybridflow.room_with_n8n(
     p_tenant_id bigint, p_busy integer, p_limit integer, p jsonb
 )
@@ -118,7 +122,7 @@ as $$
     end
 $$;
 
--- The tenants that may have no turn more now.
+-- The tenants that may not get another turn now.
 create or replace function hybridflow.full_tenants(p_limit integer, p jsonb)
 returns bigint[]
 language sql

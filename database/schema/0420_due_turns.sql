@@ -1,13 +1,12 @@
--- HybridFlow: which turns are next: those that are due, tenant by tenant, each tenant within its share.
+-- HybridFlow: which turns are next: the due ones, tenant by tenant, each tenant within its share.
 --
--- Claims are made in the order of an index and end early: here, nothing is sorted that an index has in
--- order already.
+-- Claims read an index in its order and stop early, so these queries never sort what an index has in order.
 
--- The due turns of a tenant that can be claimed: the p_most newest, and the oldest. One whose session has an
--- active turn cannot: the customer has written again while that is being made. Of either end 100 are looked
--- at, so that very many of those cost no more; what is between them comes when the others have ended. Each
--- session is looked up by itself: a join, planned while hardly any turn was under way, reads all that are for
--- each of them.
+-- The due turns of a tenant that can be claimed: the p_most newest, and the oldest. A turn cannot be claimed
+-- if its session has an active turn (the customer has written again while that is being made). At each end
+-- only 100 are looked at, so that very many such turns cost no more; those between come when the others have
+-- ended. Each session is looked up separately: a join whose plan was made when hardly any turn was under way
+-- would read all turns under way for each session.
 create or replace function hybridflow.due_turns(p_tenant_id bigint, p_now timestamptz, p_most integer)
 returns table (turn_id bigint, run_after timestamptz, is_oldest boolean)
 language sql
@@ -52,11 +51,11 @@ as $$
     )
 $$;
 
--- The next tenants that have a turn that can be claimed and room for it, after tenant p_after, in the order
--- of their ids and from the first again: who was served last comes last. One look at the index for each
--- that waits; at most p_most of them are looked at, 50 of those of whose due turns none can be claimed, and
--- it ends when p_enough are found. `last` is where the next round begins; is_whole: every tenant that waits
--- was looked at.
+-- The next tenants that have a turn that can be claimed, and room for it (they are not in p_full). They come
+-- in the order of their ids, beginning after tenant p_after and then again from the first, so the tenant that
+-- was served last comes last. Each tenant with a waiting turn costs one look at the index. The search ends
+-- when p_enough are found, after p_most tenants, or after 50 whose due turns cannot be claimed. The next
+-- round begins after `last`. is_whole: all tenants with a waiting turn were looked at.
 create or replace function hybridflow.next_tenants(
     p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
     out tenants bigint[], out last bigint, out is_whole boolean
@@ -73,7 +72,7 @@ declare
     v_from_start boolean := false;
     v_in_vain integer := 0;
 begin
-    -- Mostly few turns are due at once.
+    -- Usually only a few turns are due: then one query finds all of them.
     select array_agg(d.tenant_id) filter (where not d.is_behind), count(*) < c_few into tenants, is_whole from (
         select w.tenant_id, exists (
                 select from public.turns as a where a.session_id = w.session_id and a.held and not a.beside
@@ -129,8 +128,8 @@ $$;
 
 create index if not exists tenants_with_own_key on public.tenants (id) where llm_api_key is not null;
 
--- The same for the tenants that have an LLM key of their own: no flow makes their replies, so they need not
--- wait while n8n is full. is_whole: the look came round.
+-- The same for tenants with an LLM key of their own, also those with a turn whose lease has run out. No flow
+-- makes their replies, so they need not wait while n8n is full. is_whole: all of them were looked at.
 create or replace function hybridflow.next_without_n8n(
     p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
     out tenants bigint[], out last bigint, out is_whole boolean
@@ -175,8 +174,8 @@ begin
 end
 $$;
 
--- The tenants that have a turn that somebody worked on until the lease ran out, and since when: one look at
--- the index for each tenant that has a turn under way.
+-- The tenants that have a turn whose lease has run out, and since when. Each tenant with a turn under way
+-- costs one look at the index.
 create or replace function hybridflow.lapsed_since(p_now timestamptz)
 returns table (tenant_id bigint, lapsed_at timestamptz)
 language sql
@@ -205,9 +204,10 @@ as $$
     select l.tenant_id, l.lease_until from leased as l where l.lease_until <= p_now
 $$;
 
--- The next tenants of which a turn's lease has run out and that may have one more: who has the fewest under
--- way first, then whose has run out longest ago; some more than p_limit, for some may be locked. They may be
--- many, as when a server hangs for an hour and all sends to it are in doubt.
+-- The next tenants that have a turn whose lease has run out, and that may have one more turn. Those with the
+-- fewest turns under way come first, then those whose lease ran out longest ago. There are up to twice
+-- p_limit, because some turns may be locked. Such tenants can be many: if a server hangs for an hour, all
+-- sends to it are in doubt.
 create or replace function hybridflow.next_lapsed(p_now timestamptz, p_limit integer, p jsonb)
 returns setof bigint
 language sql
@@ -225,11 +225,12 @@ as $$
     order by coalesce(b.turns, 0), l.lapsed_at limit 2 * p_limit
 $$;
 
--- The turns of a tenant that may be claimed, at most p_most: those whose lease has run out, then the due
--- ones, the newest first, as a customer who has just written is there, and one who has long waited may not
--- be. So that the old ones end, too, each fourth time the oldest comes first, once it is due for a minute.
--- And each second time the due ones come before what was put aside: many sends in doubt that cannot be looked
--- up, each of them tried again and again, would leave no room for them.
+-- The turns of a tenant that may be claimed, at most p_most. Those whose lease has run out come first, then
+-- the due ones, the newest first: a customer who has just written is still there, and one who has waited long
+-- may not be. So that old turns end as well, in one call of four (by chance) the oldest comes first among the
+-- due ones, if it has been due for at least a minute. And in one call of two (by chance) the due ones come
+-- before those that were put aside (without a worker). Otherwise many sends in doubt that cannot be looked
+-- up, and are tried again and again, would leave no room for the due turns.
 create or replace function hybridflow.turns_of_tenant(p_tenant_id bigint, p_now timestamptz, p_most integer)
 returns table (turn_id bigint, lapsed boolean, place bigint)
 language sql
@@ -259,11 +260,12 @@ as $$
     order by min(f.rank) limit p_most
 $$;
 
--- The turns that may be claimed, in their order, some more than p_limit: some may be locked. They are due, or
--- their lease has run out; those are looked for beyond p_tenants where p_lapsed says that there is one. The
--- tenants take turns, in the order of p_tenants (see next_tenants), and one that has many under way comes
--- after one that has few, so that a flood of one makes no other wait; none gets more than its share at once
--- (see room_for), and the last places are left to who has none. was_cut: its tenant may have more.
+-- The turns that may be claimed, in their order: up to twice p_limit, because some may be locked. They are
+-- due, or their lease has run out. If p_lapsed says that there is a turn of the second kind, tenants with
+-- such turns are added to p_tenants. The tenants are served in turns, in the order of p_tenants (see
+-- next_tenants). A tenant with many turns under way comes after one with few, so that a flood of messages to
+-- one tenant makes no other wait. No tenant gets more than its share at once (see room_for), and the last
+-- places are left to tenants that have none. was_cut: the tenant may have more.
 create or replace function hybridflow.claimable_turns(
     p_tenants bigint[], p_lapsed boolean, p_now timestamptz, p_limit integer, p jsonb
 )
@@ -285,7 +287,7 @@ as $$
             select
                 a.tenant_id, a.nth, coalesce(b.turns, 0) as busy,
                 hybridflow.seats_of(a.tenant_id, p) as own,
-                -- As many of each as make twice the limit together, for some may be locked.
+                -- Of all tenants together twice the limit (at least 4 of each), because some may be locked.
                 greatest(2 * p_limit / count(*) over (), 4)::integer as enough,
                 least(2 * p_limit, hybridflow.room_with_n8n(a.tenant_id, b.turns, p_limit, p)) as room
             from (
@@ -309,7 +311,7 @@ as $$
     order by r.place limit 2 * p_limit
 $$;
 
--- Whether a turn is due that nobody has, even if it cannot be claimed now.
+-- Whether a turn is due and has no worker, even if it cannot be claimed now.
 create or replace function hybridflow.is_one_due()
 returns boolean
 language sql

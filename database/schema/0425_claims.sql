@@ -1,8 +1,9 @@
 -- HybridFlow: a turn is claimed: what is too old ends, and what is due gets a worker, a token and a lease.
 
--- Whether what a turn answers is too old to be answered at all: it is as old as it was sent, or last changed;
--- one that a person retried is as old as that, and one that answers nothing and only says something as it was
--- made. A time to come says nothing of a change.
+-- Whether a turn is too old to be answered at all. Its age counts from the latest of these times: when its
+-- messages were sent, when they were last edited (an edit with a time in the future does not count), and when
+-- a person retried it. A turn without a customer's message, which only says something, counts from the time
+-- when it was made.
 create or replace function hybridflow.is_too_old(p_turn public.turns, p_minutes numeric)
 returns boolean
 language sql
@@ -23,9 +24,10 @@ as $$
     )), false)
 $$;
 
--- Ends those of the turns, which are locked and about to be claimed, that are too old to be answered: see
--- is_too_old. One that has a part on the phone or in doubt is not, nor one that a person retried. `left_for`:
--- those that are too old and cannot end at this moment (see free_to_end), which is for the next claim.
+-- Of these turns, which are locked and about to be claimed, ends those that are too old to be answered (see
+-- is_too_old). A turn with a part on the phone or in doubt is not ended, and neither is one that a person
+-- retried. `left_for`: those that are too old but cannot end at this moment (see free_to_end); the next claim
+-- tries again.
 create or replace function hybridflow.end_those_too_old(
     p_ids bigint[], p_minutes numeric, out ended bigint[], out left_for bigint[]
 )
@@ -41,7 +43,7 @@ declare
 begin
     ended := '{}';
     left_for := '{}';
-    if v_old = '{}' then  -- as almost always
+    if v_old = '{}' then  -- almost always
         return;
     end if;
     ended := hybridflow.free_to_end(v_old);
@@ -53,7 +55,7 @@ begin
         error = coalesce(error, 'nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(ended);
-    -- What met an outage before is of that one.
+    -- A turn that has met an outage belongs to that one already.
     perform hybridflow.note_unanswered(
         d.turn, case when (d.turn).error_kind = 'away' then 'line_away' else 'too_late' end, (d.turn).error
     )
@@ -65,8 +67,8 @@ begin
 end
 $$;
 
--- Whether a router of 0.2.0 can say the turn's reply, which knows texts alone: of a handoff it says the text.
--- What is given up it would send again.
+-- Whether a router of 0.2.0 can send the turn's reply. Such a router knows only texts; of a handoff it sends
+-- the text. It must not get a turn with a part that was given up, because it would send that again.
 create or replace function hybridflow.is_in_texts(p_turn public.turns)
 returns boolean
 language sql
@@ -79,7 +81,7 @@ as $$
         )
 $$;
 
--- Turns that ended at a claim, as claim_turns tells of them.
+-- Turns that ended at a claim, in the form in which claim_turns returns them.
 create or replace function hybridflow.names_of(p_ids bigint[])
 returns jsonb
 language sql
@@ -92,7 +94,7 @@ as $$
     from public.turns as t where t.id = any(p_ids)
 $$;
 
--- Turns as claim_turns tells of them, with their replies as texts.
+-- Turns in the form in which claim_turns returns them, with all parts of their replies as texts.
 create or replace function hybridflow.in_texts(p_turns jsonb)
 returns jsonb
 language sql
@@ -116,36 +118,40 @@ $$;
 -- sitting?: {<tenant_id>: turns}, own_times?, answer_within_minutes?, objects?, without_n8n?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active ones whose
 -- lease has run out. Each gets a new token (the old one is dead) and a lease; finding out about a send in
--- doubt does not count as an attempt. What is older than answer_within_minutes ends as 'too_old'. The tenants
--- take turns (see claimable_turns), those after after_tenant first; tenant_max is how many of one tenant this
--- worker, or with n8n all of them, may have at once. `own` is how many turns of each tenant the worker is at,
--- whatever became of their leases, and own_max how many it may be at; `sitting` is how many of them have one
--- of the worker's seats, all where it is not given: a tenant gets another while it has less than own_times as
--- many as are free, and so of the places in n8n. Of its own turns the worker knows how many of each tenant
--- are in n8n, or on their way there (in_n8n), and which are not (not_in_n8n: an array of ids). `objects`: the
--- worker says parts of a reply that are no texts; a router of 0.2.0 does not, and is given those that have
--- one as texts, and no others. without_n8n: only turns of tenants that have an LLM key of their own, which no
--- flow makes. What would make the answer large, long prompts, is left to the next call.
--- Never waits for a lock, nor for the disk: a claim that a crash of the database takes back was never made,
--- its token opens nothing, and what is done with it next (reserve_budget, the fence) brings it to the disk
--- before anything follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old:
+-- doubt does not count as an attempt. Turns that are older than answer_within_minutes end as 'too_old'. The
+-- tenants are served in turns (see claimable_turns), those after after_tenant first.
+-- The shares: tenant_max is how many turns of one tenant this worker, or with n8n all workers together, may
+-- have at once. `own` is how many turns of each tenant the worker is working on, even if their leases have
+-- run out, and own_max is how many that may be. `sitting` is how many of them have one of the worker's seats;
+-- if it is not given, all have one. A tenant gets another seat while it has fewer than own_times as many as
+-- are free; the same rule is used for the places in n8n. Of its own turns, the worker says how many of each
+-- tenant are in n8n or on their way there (in_n8n), and which are not (not_in_n8n: an array of ids).
+-- `objects`: the worker can send parts of a reply that are not texts. A router of 0.2.0 cannot: it gets only
+-- turns whose parts all have a text, as texts (see is_in_texts). without_n8n: only turns of tenants with an
+-- LLM key of their own; no flow makes their replies. If long prompts would make the answer large, the rest of
+-- the turns are left to the next call.
+-- Never waits for a lock, nor for the disk. If a crash of the database takes a claim back, it is as if it had
+-- never been made, and its token opens nothing. The next step with the token (reserve_budget, the fence)
+-- brings the claim to the disk before anything else happens.
+-- Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old:
 -- [{turn_id, tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant,
--- more, taken, left, next_due_at, n8n_full?}: the context (see turn_context) has the reply saved and the
--- parts begun by an earlier attempt; exhausted: those that died here, for their last lease has run out (see
--- bury_lapsed); after_tenant is for the next claim; more: there may be others that can be claimed at once;
--- taken: how many turns were there to be claimed, or ended; left: some are due that were not, such as one
--- whose session has an active turn: its end lets it be claimed; next_due_at is when the next one falls due,
--- now where others hold what could be claimed; n8n_full: with these no place in n8n is free.
+-- more, taken, left, next_due_at, n8n_full?}. The context (see turn_context) has the saved reply and the
+-- parts that an earlier attempt began. exhausted: turns that died here, because their last lease has run out
+-- (see bury_lapsed). after_tenant is for the next claim. more: there may be other turns that can be claimed
+-- right now. taken: how many turns were available, to be claimed or ended. left: some turns are due but were
+-- not claimed, such as one whose session has an active turn (it can be claimed when that ends). next_due_at:
+-- when the next turn is due; now, if other processes hold those that could be claimed. n8n_full: with these
+-- turns, no place in n8n is free.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
--- Its lists of ids are short, and what the planner takes for a longer one it would plan again at each call: a
--- quarter of what a claim costs.
+-- Its lists of ids are short. The planner expects longer ones, so it would plan the queries again at each
+-- call, which is a quarter of the cost of a claim.
 set plan_cache_mode = force_generic_plan
--- What is joined is known by its ids: to merge or hash is to read all there ever were, which looks cheap
--- while a table is small, and goes on for as long as the plan does.
+-- Joined rows are found by their ids. A merge or hash join would read the whole table, which looks cheap
+-- while the table is small, and would stay in use as long as the plan does.
 set enable_mergejoin = off
 set enable_hashjoin = off
 as $$
@@ -188,7 +194,7 @@ begin
             (p ->> 'max_attempts')::integer, (p ->> 'answer_within_minutes')::numeric
         );
     end if;
-    if not v_lapsed and not hybridflow.is_one_due() then  -- the end of a turn has somebody look: mostly for nothing
+    if not v_lapsed and not hybridflow.is_one_due() then  -- the usual case of a look after a turn has ended
         return jsonb_build_object(
             'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
             'after_tenant', v_after, 'taken', 0, 'more', false, 'left', false,
@@ -202,7 +208,7 @@ begin
         v_limit := least(v_limit, v_flows);
     end if;
     if v_without_n8n then
-        v_lapsed := false;  -- those of other tenants
+        v_lapsed := false;  -- lapsed turns of other tenants must not be added
         v_round := hybridflow.next_without_n8n(
             v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
             hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
@@ -259,7 +265,7 @@ begin
             for update of t skip locked
         ) as d
     ) as s;
-    -- Who does not say it, a router of 0.1.0, may have been told a longer time than the one that holds else.
+    -- A router of 0.1.0 does not give it: it may be configured with a longer time than the default here.
     if p ->> 'answer_within_minutes' is not null then
         select e.ended, e.left_for, v_locked - cardinality(e.left_for) into v_old, v_left, v_locked
         from hybridflow.end_those_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric) as e;
@@ -267,7 +273,7 @@ begin
     if v_lapsed or v_without_n8n then
         perform hybridflow.note_lapsed(array(select i from unnest(v_ids) as i where i <> all(v_old || v_left)));
     end if;
-    -- Only where the next look is another one: something was taken, or it begins with another tenant.
+    -- Only if the next look differs from this one: something was taken, or it begins after another tenant.
     v_more := cardinality(v_ids) - cardinality(v_old) - cardinality(v_left) < v_locked or (v_locked < v_limit and (
         (v_more and v_locked > 0) or (not v_round.is_whole and (v_locked > 0 or v_round.last <> v_after))
     ));
@@ -293,7 +299,7 @@ begin
 
     select array_agg(c.id), array_agg(c.token) into v_claimed, v_tokens from claimed as c;
 
-    -- Who was served comes last the next time; where nobody was, the next look goes on from here.
+    -- Tenants that were served come last the next time; if none was, the next look goes on from here.
     select n.tenant_id into v_last
     from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
     where n.tenant_id in (select t.tenant_id from public.turns as t where t.id = any(v_ids))

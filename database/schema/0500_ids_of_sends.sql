@@ -131,8 +131,8 @@ as $$
 $$;
 
 -- Whether p_other, recorded as another message of the same session, can be our send p_message. If p_other is
--- a send of ours, it has the same words. Otherwise it was recorded after the send began, is of that time, and
--- was not typed by hand (see typed_by_hand).
+-- a send of ours, it must be the same request or have the same words. Otherwise it must be recorded after the
+-- send, be of that time, and not be typed by hand (see typed_by_hand).
 create or replace function hybridflow.can_be(p_other public.messages, p_message public.messages)
 returns boolean
 language sql

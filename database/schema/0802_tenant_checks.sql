@@ -214,7 +214,8 @@ $$;
 
 -- Raises PT422 if one of p_values is above what the deployment allows every tenant (p_ceilings). Also if the
 -- caller does not act for the deployment, and gives the tenant a model that runs on the deployment's key and
--- is not one of its `llm_models`. A tenant with its own LLM key pays for itself, so it may use any model.
+-- is not among the `llm_models` of p_ceilings. A tenant with its own LLM key pays for itself, so it may use
+-- any model.
 create or replace function hybridflow.check_ceilings(
     p_caller jsonb, p_tenant public.tenants, p_values jsonb, p_ceilings jsonb
 )

@@ -227,8 +227,8 @@ begin
 end
 $$;
 
--- Refuses an edit, deletion or delivery state of an erased message. Also refuses it if the message is
--- unknown, and its sender was erased and has not written since.
+-- Refuses an edit, deletion or delivery state of an unknown message, if that message was erased, if it is an
+-- edit from before the erasure of its contact, or if its contact was erased and has no session since.
 create or replace function hybridflow.refuse_erased_change(p_tenant_id bigint, p_event jsonb)
 returns void
 language plpgsql

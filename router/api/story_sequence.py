@@ -1,6 +1,6 @@
-"""What one happening of a story says about others: which attempt begins again, which doubt ended.
+"""Marks happenings of a story that depend on others: repeated attempts, and resolved doubts.
 
-Pure. The state tells each happening by itself.
+Pure. The state returns each happening without looking at the others.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,18 +10,18 @@ Facts = Mapping[str, Any]
 
 
 def in_sequence(happenings: Iterable[Facts]) -> list[Facts]:
-    """Return them with `begins_again` and `was_found`, where those are true.
+    """Return the happenings with `begins_again` and `was_found`, if these are true.
 
-    An attempt begins again under its number if it did not count. A send of which nobody knew how it
-    ended, when its attempt ended, was found if it is known to have left now.
+    `begins_again`: the attempt has the number of an earlier one, which did not count. `was_found`:
+    the send was in doubt when its attempt ended, and is now known to have left.
     """
     told: list[Facts] = []
     begun: set[int] = set()
-    send: int | None = None  # where the last send of the present attempt is
+    send: int | None = None  # the index of the current attempt's last send
     for each in happenings:
         match each["kind"]:
             case "retried":
-                begun.clear()  # their number starts from one
+                begun.clear()  # attempts are counted from 1 again
             case "claimed":
                 send = None
                 if each["attempt"] in begun:

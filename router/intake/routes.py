@@ -199,8 +199,8 @@ async def _record(services: IntakeServices, instance: str, webhook: Webhook) -> 
 async def _give_media(services: IntakeServices, webhook: Webhook, taken: _Taken) -> None:
     """Keep the webhook's media for the media jobs, before Evolution gets its answer.
 
-    On the Cloud channel the media exists nowhere else, and Evolution repeats a webhook only if it
-    gets no answer.
+    On the Cloud channel the media exists nowhere else, and Evolution does not repeat a webhook that
+    was accepted.
     """
     if webhook.media is None or len(taken.decisions) != 1 or services.media_came is None:
         return

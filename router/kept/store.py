@@ -28,7 +28,7 @@ class FileStore(Protocol):
         """Store the file, whole or not at all. Raises StoreAway."""
 
     async def read(self, name: str, most: int) -> bytes:
-        """Return the file's bytes, at most this many. Raises NoSuchFile and StoreAway."""
+        """Return the file, if it has at most `most` bytes. Raises NoSuchFile and StoreAway."""
         ...
 
     async def remove(self, name: str) -> None:

@@ -105,7 +105,7 @@ class FlowBreakers:
     limit: int = 5
     _of_tenants: dict[int, _OfTenant] = field(default_factory=dict)
     _of_all: dict[str, FlowBreaker] = field(default_factory=dict)
-    _against: dict[str, set[int]] = field(default_factory=dict)  # tenants it failed for in a row
+    _against: dict[str, set[int]] = field(default_factory=dict)  # for whom it fails
     _silent: set[int] = field(default_factory=set)
     _by_themselves: set[int] = field(default_factory=set)
     _given: OrderedDict[int, tuple[int, str]] = field(default_factory=OrderedDict)

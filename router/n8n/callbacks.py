@@ -234,7 +234,7 @@ async def hand_off(
 async def extend(
     services: TheServices, turn_id: int, token: _Token, body: Extension | None = None
 ) -> JSONResponse:
-    """Extend the lease, counted in seconds from now."""
+    """Extend the lease to `seconds` from now."""
     seconds = (body or Extension()).seconds
 
     async def ask(database: Database, held: Held) -> Answer:

@@ -67,7 +67,7 @@ class Patience(TypedDict):
 async def finish(
     services: FlowServices, turn_id: int, held: Held, told: Done
 ) -> TurnFinished | Refusal:
-    """Close the turn. If its flow sent something and nothing of it was sent on, it has failed."""
+    """Close the turn. If its flow sent something and none of it has left, the attempt failed."""
     database = services.database
     finished = await finish_turn(database, FinishTurn(**held, **dict(told)))
     if not isinstance(finished, Refusal):

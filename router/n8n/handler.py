@@ -86,7 +86,8 @@ class N8nHandler:
         )
         self._executions = FlowExecutions(database, rules.editor_url)
         self._has_warned = False
-        # Claims count what is on its way to n8n, but no turn that stood: many come back at once.
+        # Claims count turns on their way to n8n, but not those that have waited in this process for
+        # their server: many of these may come at once.
         self._places = asyncio.Semaphore(rules.at_once)
 
     async def make(self, turn: ClaimedTurn, prompt: Prompt) -> _Made:
@@ -98,7 +99,7 @@ class N8nHandler:
         """
         if turn.tenant.llm_api_key is not None:
             return await self.fallback.make(turn, prompt)
-        # Of a flow that answers, the lease is this router's own, or another's.
+        # Only a flow that sends by itself holds the lease; else a router held the one that expired.
         tenant_id = turn.tenant.tenant_id
         sends = self._contract(turn) == "gateway" or self.breakers.begins_itself(tenant_id)
         lapsed = sends and turn.last_handler == "n8n" and turn.last_error is None
@@ -228,7 +229,7 @@ class N8nHandler:
         except LlmOutOfRoom as error:
             raise out_of_room(_FLOWS_MODEL, room) from error
         except (LlmMisconfigured, LlmFailed) as error:
-            # More tokens than the model gives, or than it can make in its time.
+            # The model allows fewer tokens than this, or cannot make so many in time.
             raise out_of_room(_FLOWS_MODEL, limit) from error
 
     async def _ask(
@@ -305,7 +306,8 @@ class N8nHandler:
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             return self._refused(f"n8n cannot be reached: {error}")
         except httpx.HTTPError as error:
-            # It may have begun: only the lease can tell. Another handler now could answer twice.
+            # The flow may have begun; only its lease will show. If another handler took the turn
+            # now, the customer could get two answers.
             self.breaker.failed(monotonic())
             log_event(
                 _log, Action.AI_FAILED, f"n8n did not answer: {error!r}", level=logging.WARNING
@@ -333,7 +335,7 @@ class N8nHandler:
             log_event(_log, Action.AI_FAILED, said, level=logging.WARNING, turn_id=turn.turn_id)
             return False
         if not is_not_begun(answer):
-            raise await self._own_fault(turn, said)  # its own word: it may have sent before
+            raise await self._own_fault(turn, said)  # the flow's answer: it may have sent before
         await self._not_taken(turn, NotTaken(said, "flow"))
         return False
 

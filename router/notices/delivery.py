@@ -79,7 +79,10 @@ class Delivery:
         return not self._sending and not was_stopped
 
     async def run(self) -> None:
-        """Deliver the notice, and tell the state how that ended; its lease brings back a rest."""
+        """Deliver the notice, and tell the state how that ended.
+
+        A notice whose delivery is cut off is due again when its lease ends.
+        """
         try:
             await (self._give_back() if self._stopped else self._run())
         except StateError as error:

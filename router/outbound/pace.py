@@ -28,7 +28,10 @@ def weigh_values(piece: bytes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A cost of `a_second` is free, after a burst of `at_once`; `weigh` returns a piece's cost."""
+    """How much may be read: a cost of `at_once`, then `a_second` more each second.
+
+    `weigh` returns the cost of a piece.
+    """
 
     a_second: float = _A_SECOND
     at_once: float = _AT_ONCE

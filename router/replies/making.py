@@ -40,7 +40,7 @@ class Reply:
 
     @property
     def cost(self) -> Cost:
-        """The handler, the model, and the tokens of the reply."""
+        """The provider, the model, and the tokens of the reply."""
         return {
             "provider": self.provider,
             "model": self.model,

@@ -119,7 +119,7 @@ _BY_NAME = one(r"""
     (?! ?(?:[oa] )?(?:entregador|motoboy|motorista|taxista|porteir|transportador|correio))
     \s\w+(?: (?:para|pra))? (?:te|lhe) (?:ligar|chamar|responder|retornar|atender|ajudar)\b
 """)
-# Somebody who is only named, or no more than a place: where it is the customer who is moved there.
+# "Vou te transferir para" a person who is only named, or a place: the customer is transferred.
 _MOVED = one(rf"""
     (?:(?:vou|vamos|irei|estou|estamos)(?: ja| so)? (?:te|lhe) transferi(?:r|ndo)
     |(?:ja )?(?:te|lhe) transfiro|(?:vou|vamos|irei|estou) transferi(?:r|ndo) {_YOU})
@@ -127,7 +127,7 @@ _MOVED = one(rf"""
     (?:sua|seu|tua|teu|minha|essa|esta|outr[oa]|uma?|conta|pix|chave|carteira|lista|fila|data|dia
     |turma|horario|agenda|pagina|site|link|loja|plano|cadastro|\d)\b)(?:[oa]s? )?\w
 """)
-# What is carried to somebody is a question, not a cake.
+# A question or a problem is taken to somebody; a cake would be a delivery.
 _CARRIED = one(rf"""
     (?:vou|vamos|irei) levar (?:isso|isto|(?:[oa]s? )?(?:(?:seu|sua|teu|tua)s? )?
     (?:duvida|pergunta|questao|caso|reclamacao|solicitacao|situacao|problema|sugestao)s?)

@@ -35,7 +35,7 @@ class Doubt:
     upload: float = 0.0
 
     def late_at(self, settle_after: timedelta) -> datetime:
-        """Return until when it may show up: `settle_after` its begin, later if it is large."""
+        """Return until when it may show up: `settle_after` after its begin; later if large."""
         return self.began_at + settle_after + timedelta(seconds=self.upload)
 
     @property

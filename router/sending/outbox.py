@@ -48,7 +48,7 @@ from router.whatsapp.jids import normalise_jid
 
 _log = logging.getLogger(__name__)
 _RECORDED_FOR = 3600.0  # seconds for which recording a sent message is retried
-_NOTED_FOR = 30.0  # the same for a failed send or one in doubt; after that its lease ends
+_NOTED_FOR = 30.0  # the same for a failed send or one in doubt; later the end of its lease shows it
 _PATIENCE = 10.0  # seconds that a sender waits for the record; then it goes on without it
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 _OfSend = TypeVar("_OfSend", bound=OfSend)

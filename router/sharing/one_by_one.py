@@ -14,7 +14,7 @@ class OneByOne:
     def __init__(self) -> None:
         self._is_taken = False
         self._waiting: dict[asyncio.Future[None], Hashable] = {}
-        self._times: dict[Hashable, None] = {}  # who had it, the latest last
+        self._times: dict[Hashable, None] = {}  # the latest last; cleared if nobody waits
 
     @asynccontextmanager
     async def taken(self, key: Hashable, wait: float | None = None) -> AsyncIterator[None]:

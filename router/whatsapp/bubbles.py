@@ -31,6 +31,7 @@ _LONGEST_ITEM = 800  # characters from one number of a list to the next one
 _CONTINUES = re.compile(r"[a-zà-öø-ÿ)\]]|\s")
 # A title: the form that Markdown's headings get, a short line in bold.
 _TITLE = re.compile(r"\*(?=[^*\n]*[^\W\d_]{3})[^*\n]{1,60}(?<![.!?])\*")
+# A line that begins with a label: "Size: 20 cm".
 _SAYS_OF = re.compile(r"[*_]?[^\W\d_][^:\n]{0,30}:[*_]? \S")
 _LINE_OF_A_LIST = 80  # characters of a short line with a price or a link in it
 

@@ -83,7 +83,7 @@ def _nodes_are_known(workflow: CheckedWorkflow) -> Iterator[Fault]:
 
 
 def _newer(workflow: CheckedWorkflow) -> str:
-    """Return the oldest n8n on which the workflows were tried, if this n8n is older."""
+    """Return a sentence that names the oldest n8n that was tried, if this n8n is older."""
     if release(workflow.catalogue.n8n) >= release(OLDEST_TRIED):
         return ""
     return f" Or use a newer n8n: {OLDEST_TRIED} is the oldest that was tried."

@@ -15,7 +15,7 @@ class TellTurn(Asked):
 
 
 class ToldTurn(Answer):
-    """The story as JSON. Each event has `at`, `kind`, and the facts of its kind."""
+    """The story as JSON. Each happening has `at`, `kind`, and the facts of its kind."""
 
     now: str
     is_known: bool
