@@ -47,7 +47,7 @@ $hybridflow$;
 -- ==================== 0005_names.sql
 
 -- HybridFlow: its table names must be free, or be its own tables already. Otherwise a table that belongs to
--- something else would be taken for ours, get our triggers and rights, and cause an error far from its cause.
+-- something else would be taken for ours, get our triggers and rights, and lead to an error much later.
 
 do $hybridflow$
 declare
@@ -4450,11 +4450,12 @@ $$;
 
 -- ==================== 0418_shares_of_turns.sql
 
--- HybridFlow: how many turns of each tenant are under way, and how many more it may have: of the seats of the
--- worker that claims, and of the places in n8n.
+-- HybridFlow: how many turns of each tenant are under way, and how many more it may have. The worker that
+-- claims has a number of seats, and n8n has a number of places.
 
--- How many turns of each tenant are being worked on: by p_worker, or, null, by whomever. p_own is what the
--- worker itself knows to work on, by tenant: it may do so although a lease has run out.
+-- How many turns of each tenant are being worked on: by p_worker, or by any worker if that is null. p_own
+-- says how many the worker itself counts, by tenant. It may still work on a turn whose lease has run out, so
+-- the larger number counts.
 create or replace function hybridflow.tenants_at_work(p_worker text, p_own jsonb)
 returns table (tenant_id bigint, turns integer)
 language sql
@@ -4478,10 +4479,11 @@ as $$
     group by b.tenant_id
 $$;
 
--- How many turns of each tenant n8n has, or will be given, by whatever worker: all that are being worked
--- on and have no reply yet (see free_flows_without), but for p.not_in_n8n, of which the worker knows better.
--- p.in_n8n is what the worker itself knows to be there or on the way, by tenant, whatever became of the
--- leases. A router of 0.2.0 says p.own alone.
+-- How many turns of each tenant are in n8n, or on their way there, from all workers: those that are being
+-- worked on and have no reply yet (see free_flows_without). The turns in p.not_in_n8n do not count: the
+-- worker knows that they are not in n8n. p.in_n8n is the worker's own number of its turns in n8n or on their
+-- way, by tenant, even if their leases have run out; the larger number counts. A router of 0.2.0 sends only
+-- p.own, which is used instead.
 create or replace function hybridflow.tenants_in_n8n(p jsonb)
 returns table (tenant_id bigint, turns integer)
 language sql
@@ -4503,7 +4505,7 @@ as $$
     group by b.tenant_id
 $$;
 
--- How many turns of each tenant count against its share: those in n8n where n8n is used, else the worker's.
+-- How many turns of each tenant count against its share: those in n8n if n8n is used, else the worker's.
 create or replace function hybridflow.busy_tenants(p jsonb)
 returns table (tenant_id bigint, turns integer)
 language sql
@@ -4519,7 +4521,8 @@ as $$
     where p ->> 'n8n_max_in_flight' is not null
 $$;
 
--- How many of the worker's seats tenant p_tenant_id has: as many as p.sitting says, or else as it has turns.
+-- How many of the worker's seats tenant p_tenant_id has: the number in p.sitting. Without p.sitting, each of
+-- its turns (p.own) has a seat.
 create or replace function hybridflow.seats_of(p_tenant_id bigint, p jsonb)
 returns integer
 language sql
@@ -4529,9 +4532,10 @@ as $$
     select coalesce((coalesce(nullif(p -> 'sitting', 'null'), p -> 'own') ->> p_tenant_id::text)::integer, 0)
 $$;
 
--- How many more turns tenant p_tenant_id may have that has p_busy (null: none); null: any number. Of the
--- worker's seats it gets another while it has less than own_times as many as are free, and own_max turns at
--- most, those that wait for its own server (see `sitting`) among them.
+-- How many more turns tenant p_tenant_id may have; null: any number. It has p_busy (null: none) of at most
+-- tenant_max. It gets another seat of the worker while it has fewer than own_times as many as are free
+-- (p_limit). It may have at most own_max turns in this worker, including those that have no seat because they
+-- wait for the tenant's own server.
 create or replace function hybridflow.room_for(p_tenant_id bigint, p_busy integer, p_limit integer, p jsonb)
 returns integer
 language sql
@@ -4548,8 +4552,8 @@ as $$
     end
 $$;
 
--- The same, where n8n is used: of its places, of which p.n8n_free are free, a tenant gets another by the same
--- rule as of the seats. A flow that sends by itself has no seat.
+-- The same if n8n is used. Then the rule for seats is also used for the places in n8n, of which p.n8n_free
+-- are free. A flow that sends by itself has no seat.
 create or replace function hybridflow.room_with_n8n(
     p_tenant_id bigint, p_busy integer, p_limit integer, p jsonb
 )
@@ -4570,7 +4574,7 @@ as $$
     end
 $$;
 
--- The tenants that may have no turn more now.
+-- The tenants that may not get another turn now.
 create or replace function hybridflow.full_tenants(p_limit integer, p jsonb)
 returns bigint[]
 language sql
@@ -4584,16 +4588,15 @@ $$;
 
 -- ==================== 0420_due_turns.sql
 
--- HybridFlow: which turns are next: those that are due, tenant by tenant, each tenant within its share.
+-- HybridFlow: which turns are next: the due ones, tenant by tenant, each tenant within its share.
 --
--- Claims are made in the order of an index and end early: here, nothing is sorted that an index has in
--- order already.
+-- Claims read an index in its order and stop early, so these queries never sort what an index has in order.
 
--- The due turns of a tenant that can be claimed: the p_most newest, and the oldest. One whose session has an
--- active turn cannot: the customer has written again while that is being made. Of either end 100 are looked
--- at, so that very many of those cost no more; what is between them comes when the others have ended. Each
--- session is looked up by itself: a join, planned while hardly any turn was under way, reads all that are for
--- each of them.
+-- The due turns of a tenant that can be claimed: the p_most newest, and the oldest. A turn cannot be claimed
+-- if its session has an active turn (the customer has written again while that is being made). At each end
+-- only 100 are looked at, so that very many such turns cost no more; those between come when the others have
+-- ended. Each session is looked up separately: a join whose plan was made when hardly any turn was under way
+-- would read all turns under way for each session.
 create or replace function hybridflow.due_turns(p_tenant_id bigint, p_now timestamptz, p_most integer)
 returns table (turn_id bigint, run_after timestamptz, is_oldest boolean)
 language sql
@@ -4638,11 +4641,11 @@ as $$
     )
 $$;
 
--- The next tenants that have a turn that can be claimed and room for it, after tenant p_after, in the order
--- of their ids and from the first again: who was served last comes last. One look at the index for each
--- that waits; at most p_most of them are looked at, 50 of those of whose due turns none can be claimed, and
--- it ends when p_enough are found. `last` is where the next round begins; is_whole: every tenant that waits
--- was looked at.
+-- The next tenants that have a turn that can be claimed, and room for it (they are not in p_full). They come
+-- in the order of their ids, beginning after tenant p_after and then again from the first, so the tenant that
+-- was served last comes last. Each tenant with a waiting turn costs one look at the index. The search ends
+-- when p_enough are found, after p_most tenants, or after 50 whose due turns cannot be claimed. The next
+-- round begins after `last`. is_whole: all tenants with a waiting turn were looked at.
 create or replace function hybridflow.next_tenants(
     p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
     out tenants bigint[], out last bigint, out is_whole boolean
@@ -4659,7 +4662,7 @@ declare
     v_from_start boolean := false;
     v_in_vain integer := 0;
 begin
-    -- Mostly few turns are due at once.
+    -- Usually only a few turns are due: then one query finds all of them.
     select array_agg(d.tenant_id) filter (where not d.is_behind), count(*) < c_few into tenants, is_whole from (
         select w.tenant_id, exists (
                 select from public.turns as a where a.session_id = w.session_id and a.held and not a.beside
@@ -4715,8 +4718,8 @@ $$;
 
 create index if not exists tenants_with_own_key on public.tenants (id) where llm_api_key is not null;
 
--- The same for the tenants that have an LLM key of their own: no flow makes their replies, so they need not
--- wait while n8n is full. is_whole: the look came round.
+-- The same for tenants with an LLM key of their own, also those with a turn whose lease has run out. No flow
+-- makes their replies, so they need not wait while n8n is full. is_whole: all of them were looked at.
 create or replace function hybridflow.next_without_n8n(
     p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
     out tenants bigint[], out last bigint, out is_whole boolean
@@ -4761,8 +4764,8 @@ begin
 end
 $$;
 
--- The tenants that have a turn that somebody worked on until the lease ran out, and since when: one look at
--- the index for each tenant that has a turn under way.
+-- The tenants that have a turn whose lease has run out, and since when. Each tenant with a turn under way
+-- costs one look at the index.
 create or replace function hybridflow.lapsed_since(p_now timestamptz)
 returns table (tenant_id bigint, lapsed_at timestamptz)
 language sql
@@ -4791,9 +4794,10 @@ as $$
     select l.tenant_id, l.lease_until from leased as l where l.lease_until <= p_now
 $$;
 
--- The next tenants of which a turn's lease has run out and that may have one more: who has the fewest under
--- way first, then whose has run out longest ago; some more than p_limit, for some may be locked. They may be
--- many, as when a server hangs for an hour and all sends to it are in doubt.
+-- The next tenants that have a turn whose lease has run out, and that may have one more turn. Those with the
+-- fewest turns under way come first, then those whose lease ran out longest ago. There are up to twice
+-- p_limit, because some turns may be locked. Such tenants can be many: if a server hangs for an hour, all
+-- sends to it are in doubt.
 create or replace function hybridflow.next_lapsed(p_now timestamptz, p_limit integer, p jsonb)
 returns setof bigint
 language sql
@@ -4811,11 +4815,12 @@ as $$
     order by coalesce(b.turns, 0), l.lapsed_at limit 2 * p_limit
 $$;
 
--- The turns of a tenant that may be claimed, at most p_most: those whose lease has run out, then the due
--- ones, the newest first, as a customer who has just written is there, and one who has long waited may not
--- be. So that the old ones end, too, each fourth time the oldest comes first, once it is due for a minute.
--- And each second time the due ones come before what was put aside: many sends in doubt that cannot be looked
--- up, each of them tried again and again, would leave no room for them.
+-- The turns of a tenant that may be claimed, at most p_most. Those whose lease has run out come first, then
+-- the due ones, the newest first: a customer who has just written is still there, and one who has waited long
+-- may not be. So that old turns end as well, in one call of four (by chance) the oldest comes first among the
+-- due ones, if it has been due for at least a minute. And in one call of two (by chance) the due ones come
+-- before those that were put aside (without a worker). Otherwise many sends in doubt that cannot be looked
+-- up, and are tried again and again, would leave no room for the due turns.
 create or replace function hybridflow.turns_of_tenant(p_tenant_id bigint, p_now timestamptz, p_most integer)
 returns table (turn_id bigint, lapsed boolean, place bigint)
 language sql
@@ -4845,11 +4850,12 @@ as $$
     order by min(f.rank) limit p_most
 $$;
 
--- The turns that may be claimed, in their order, some more than p_limit: some may be locked. They are due, or
--- their lease has run out; those are looked for beyond p_tenants where p_lapsed says that there is one. The
--- tenants take turns, in the order of p_tenants (see next_tenants), and one that has many under way comes
--- after one that has few, so that a flood of one makes no other wait; none gets more than its share at once
--- (see room_for), and the last places are left to who has none. was_cut: its tenant may have more.
+-- The turns that may be claimed, in their order: up to twice p_limit, because some may be locked. They are
+-- due, or their lease has run out. If p_lapsed says that there is a turn of the second kind, tenants with
+-- such turns are added to p_tenants. The tenants are served in turns, in the order of p_tenants (see
+-- next_tenants). A tenant with many turns under way comes after one with few, so that a flood of messages to
+-- one tenant makes no other wait. No tenant gets more than its share at once (see room_for), and the last
+-- places are left to tenants that have none. was_cut: the tenant may have more.
 create or replace function hybridflow.claimable_turns(
     p_tenants bigint[], p_lapsed boolean, p_now timestamptz, p_limit integer, p jsonb
 )
@@ -4871,7 +4877,7 @@ as $$
             select
                 a.tenant_id, a.nth, coalesce(b.turns, 0) as busy,
                 hybridflow.seats_of(a.tenant_id, p) as own,
-                -- As many of each as make twice the limit together, for some may be locked.
+                -- Of all tenants together twice the limit (at least 4 of each), because some may be locked.
                 greatest(2 * p_limit / count(*) over (), 4)::integer as enough,
                 least(2 * p_limit, hybridflow.room_with_n8n(a.tenant_id, b.turns, p_limit, p)) as room
             from (
@@ -4895,7 +4901,7 @@ as $$
     order by r.place limit 2 * p_limit
 $$;
 
--- Whether a turn is due that nobody has, even if it cannot be claimed now.
+-- Whether a turn is due and has no worker, even if it cannot be claimed now.
 create or replace function hybridflow.is_one_due()
 returns boolean
 language sql
@@ -4935,9 +4941,10 @@ $$;
 
 -- HybridFlow: a turn is claimed: what is too old ends, and what is due gets a worker, a token and a lease.
 
--- Whether what a turn answers is too old to be answered at all: it is as old as it was sent, or last changed;
--- one that a person retried is as old as that, and one that answers nothing and only says something as it was
--- made. A time to come says nothing of a change.
+-- Whether a turn is too old to be answered at all. Its age counts from the latest of these times: when its
+-- messages were sent, when they were last edited (an edit with a time in the future does not count), and when
+-- a person retried it. A turn without a customer's message, which only says something, counts from the time
+-- when it was made.
 create or replace function hybridflow.is_too_old(p_turn public.turns, p_minutes numeric)
 returns boolean
 language sql
@@ -4958,9 +4965,10 @@ as $$
     )), false)
 $$;
 
--- Ends those of the turns, which are locked and about to be claimed, that are too old to be answered: see
--- is_too_old. One that has a part on the phone or in doubt is not, nor one that a person retried. `left_for`:
--- those that are too old and cannot end at this moment (see free_to_end), which is for the next claim.
+-- Of these turns, which are locked and about to be claimed, ends those that are too old to be answered (see
+-- is_too_old). A turn with a part on the phone or in doubt is not ended, and neither is one that a person
+-- retried. `left_for`: those that are too old but cannot end at this moment (see free_to_end); the next claim
+-- tries again.
 create or replace function hybridflow.end_those_too_old(
     p_ids bigint[], p_minutes numeric, out ended bigint[], out left_for bigint[]
 )
@@ -4976,7 +4984,7 @@ declare
 begin
     ended := '{}';
     left_for := '{}';
-    if v_old = '{}' then  -- as almost always
+    if v_old = '{}' then  -- almost always
         return;
     end if;
     ended := hybridflow.free_to_end(v_old);
@@ -4988,7 +4996,7 @@ begin
         error = coalesce(error, 'nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(ended);
-    -- What met an outage before is of that one.
+    -- A turn that has met an outage belongs to that one already.
     perform hybridflow.note_unanswered(
         d.turn, case when (d.turn).error_kind = 'away' then 'line_away' else 'too_late' end, (d.turn).error
     )
@@ -5000,8 +5008,8 @@ begin
 end
 $$;
 
--- Whether a router of 0.2.0 can say the turn's reply, which knows texts alone: of a handoff it says the text.
--- What is given up it would send again.
+-- Whether a router of 0.2.0 can send the turn's reply. Such a router knows only texts; of a handoff it sends
+-- the text. It must not get a turn with a part that was given up, because it would send that again.
 create or replace function hybridflow.is_in_texts(p_turn public.turns)
 returns boolean
 language sql
@@ -5014,7 +5022,7 @@ as $$
         )
 $$;
 
--- Turns that ended at a claim, as claim_turns tells of them.
+-- Turns that ended at a claim, in the form in which claim_turns returns them.
 create or replace function hybridflow.names_of(p_ids bigint[])
 returns jsonb
 language sql
@@ -5027,7 +5035,7 @@ as $$
     from public.turns as t where t.id = any(p_ids)
 $$;
 
--- Turns as claim_turns tells of them, with their replies as texts.
+-- Turns in the form in which claim_turns returns them, with all parts of their replies as texts.
 create or replace function hybridflow.in_texts(p_turns jsonb)
 returns jsonb
 language sql
@@ -5051,36 +5059,40 @@ $$;
 -- sitting?: {<tenant_id>: turns}, own_times?, answer_within_minutes?, objects?, without_n8n?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active ones whose
 -- lease has run out. Each gets a new token (the old one is dead) and a lease; finding out about a send in
--- doubt does not count as an attempt. What is older than answer_within_minutes ends as 'too_old'. The tenants
--- take turns (see claimable_turns), those after after_tenant first; tenant_max is how many of one tenant this
--- worker, or with n8n all of them, may have at once. `own` is how many turns of each tenant the worker is at,
--- whatever became of their leases, and own_max how many it may be at; `sitting` is how many of them have one
--- of the worker's seats, all where it is not given: a tenant gets another while it has less than own_times as
--- many as are free, and so of the places in n8n. Of its own turns the worker knows how many of each tenant
--- are in n8n, or on their way there (in_n8n), and which are not (not_in_n8n: an array of ids). `objects`: the
--- worker says parts of a reply that are no texts; a router of 0.2.0 does not, and is given those that have
--- one as texts, and no others. without_n8n: only turns of tenants that have an LLM key of their own, which no
--- flow makes. What would make the answer large, long prompts, is left to the next call.
--- Never waits for a lock, nor for the disk: a claim that a crash of the database takes back was never made,
--- its token opens nothing, and what is done with it next (reserve_budget, the fence) brings it to the disk
--- before anything follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old:
+-- doubt does not count as an attempt. Turns that are older than answer_within_minutes end as 'too_old'. The
+-- tenants are served in turns (see claimable_turns), those after after_tenant first.
+-- The shares: tenant_max is how many turns of one tenant this worker, or with n8n all workers together, may
+-- have at once. `own` is how many turns of each tenant the worker is working on, even if their leases have
+-- run out, and own_max is how many that may be. `sitting` is how many of them have one of the worker's seats;
+-- if it is not given, all have one. A tenant gets another seat while it has fewer than own_times as many as
+-- are free; the same rule is used for the places in n8n. Of its own turns, the worker says how many of each
+-- tenant are in n8n or on their way there (in_n8n), and which are not (not_in_n8n: an array of ids).
+-- `objects`: the worker can send parts of a reply that are not texts. A router of 0.2.0 cannot: it gets only
+-- turns whose parts all have a text, as texts (see is_in_texts). without_n8n: only turns of tenants with an
+-- LLM key of their own; no flow makes their replies. If long prompts would make the answer large, the rest of
+-- the turns are left to the next call.
+-- Never waits for a lock, nor for the disk. If a crash of the database takes a claim back, it is as if it had
+-- never been made, and its token opens nothing. The next step with the token (reserve_budget, the fence)
+-- brings the claim to the disk before anything else happens.
+-- Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old:
 -- [{turn_id, tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant,
--- more, taken, left, next_due_at, n8n_full?}: the context (see turn_context) has the reply saved and the
--- parts begun by an earlier attempt; exhausted: those that died here, for their last lease has run out (see
--- bury_lapsed); after_tenant is for the next claim; more: there may be others that can be claimed at once;
--- taken: how many turns were there to be claimed, or ended; left: some are due that were not, such as one
--- whose session has an active turn: its end lets it be claimed; next_due_at is when the next one falls due,
--- now where others hold what could be claimed; n8n_full: with these no place in n8n is free.
+-- more, taken, left, next_due_at, n8n_full?}. The context (see turn_context) has the saved reply and the
+-- parts that an earlier attempt began. exhausted: turns that died here, because their last lease has run out
+-- (see bury_lapsed). after_tenant is for the next claim. more: there may be other turns that can be claimed
+-- right now. taken: how many turns were available, to be claimed or ended. left: some turns are due but were
+-- not claimed, such as one whose session has an active turn (it can be claimed when that ends). next_due_at:
+-- when the next turn is due; now, if other processes hold those that could be claimed. n8n_full: with these
+-- turns, no place in n8n is free.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
--- Its lists of ids are short, and what the planner takes for a longer one it would plan again at each call: a
--- quarter of what a claim costs.
+-- Its lists of ids are short. The planner expects longer ones, so it would plan the queries again at each
+-- call, which is a quarter of the cost of a claim.
 set plan_cache_mode = force_generic_plan
--- What is joined is known by its ids: to merge or hash is to read all there ever were, which looks cheap
--- while a table is small, and goes on for as long as the plan does.
+-- Joined rows are found by their ids. A merge or hash join would read the whole table, which looks cheap
+-- while the table is small, and would stay in use as long as the plan does.
 set enable_mergejoin = off
 set enable_hashjoin = off
 as $$
@@ -5123,7 +5135,7 @@ begin
             (p ->> 'max_attempts')::integer, (p ->> 'answer_within_minutes')::numeric
         );
     end if;
-    if not v_lapsed and not hybridflow.is_one_due() then  -- the end of a turn has somebody look: mostly for nothing
+    if not v_lapsed and not hybridflow.is_one_due() then  -- the usual case of a look after a turn has ended
         return jsonb_build_object(
             'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
             'after_tenant', v_after, 'taken', 0, 'more', false, 'left', false,
@@ -5137,7 +5149,7 @@ begin
         v_limit := least(v_limit, v_flows);
     end if;
     if v_without_n8n then
-        v_lapsed := false;  -- those of other tenants
+        v_lapsed := false;  -- lapsed turns of other tenants must not be added
         v_round := hybridflow.next_without_n8n(
             v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
             hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
@@ -5194,7 +5206,7 @@ begin
             for update of t skip locked
         ) as d
     ) as s;
-    -- Who does not say it, a router of 0.1.0, may have been told a longer time than the one that holds else.
+    -- A router of 0.1.0 does not give it: it may be configured with a longer time than the default here.
     if p ->> 'answer_within_minutes' is not null then
         select e.ended, e.left_for, v_locked - cardinality(e.left_for) into v_old, v_left, v_locked
         from hybridflow.end_those_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric) as e;
@@ -5202,7 +5214,7 @@ begin
     if v_lapsed or v_without_n8n then
         perform hybridflow.note_lapsed(array(select i from unnest(v_ids) as i where i <> all(v_old || v_left)));
     end if;
-    -- Only where the next look is another one: something was taken, or it begins with another tenant.
+    -- Only if the next look differs from this one: something was taken, or it begins after another tenant.
     v_more := cardinality(v_ids) - cardinality(v_old) - cardinality(v_left) < v_locked or (v_locked < v_limit and (
         (v_more and v_locked > 0) or (not v_round.is_whole and (v_locked > 0 or v_round.last <> v_after))
     ));
@@ -5228,7 +5240,7 @@ begin
 
     select array_agg(c.id), array_agg(c.token) into v_claimed, v_tokens from claimed as c;
 
-    -- Who was served comes last the next time; where nobody was, the next look goes on from here.
+    -- Tenants that were served come last the next time; if none was, the next look goes on from here.
     select n.tenant_id into v_last
     from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
     where n.tenant_id in (select t.tenant_id from public.turns as t where t.id = any(v_ids))
@@ -6336,8 +6348,8 @@ as $$
 $$;
 
 -- Whether p_other, recorded as another message of the same session, can be our send p_message. If p_other is
--- a send of ours, it has the same words. Otherwise it was recorded after the send began, is of that time, and
--- was not typed by hand (see typed_by_hand).
+-- a send of ours, it must be the same request or have the same words. Otherwise it must be recorded after the
+-- send, be of that time, and not be typed by hand (see typed_by_hand).
 create or replace function hybridflow.can_be(p_other public.messages, p_message public.messages)
 returns boolean
 language sql
@@ -6837,7 +6849,8 @@ begin
 end
 $$;
 
--- A message without a wa_id certainly did not leave; if it was of a notice, the notice may be told again.
+-- Records that a message certainly did not leave; it must have no wa_id. If it was of a notice, the notice may
+-- be told again.
 -- p_late_until: until when an echo of it would still be ours; null: Evolution refused it, so there will be no
 -- echo.
 create or replace function hybridflow.mark_not_sent(
@@ -12549,7 +12562,8 @@ $$;
 
 -- Raises PT422 if one of p_values is above what the deployment allows every tenant (p_ceilings). Also if the
 -- caller does not act for the deployment, and gives the tenant a model that runs on the deployment's key and
--- is not one of its `llm_models`. A tenant with its own LLM key pays for itself, so it may use any model.
+-- is not among the `llm_models` of p_ceilings. A tenant with its own LLM key pays for itself, so it may use
+-- any model.
 create or replace function hybridflow.check_ceilings(
     p_caller jsonb, p_tenant public.tenants, p_values jsonb, p_ceilings jsonb
 )
@@ -16655,8 +16669,8 @@ $$;
 
 -- fail_notice({notice_id, token, error, away?, url_told?, max_attempts, base_seconds})
 -- The notice could not be told to everybody. It is tried again after an exponential back-off with jitter, and
--- is dead when the attempts are used up. While Evolution or the line is `away`, attempts do not count for a
--- day. Returns {state} or {refused: reason}.
+-- is dead when the attempts are used up. An attempt does not count if Evolution or the line is `away`, as long
+-- as the notice is less than a day old. Returns {state} or {refused: reason}.
 create or replace function public.fail_notice(p jsonb)
 returns jsonb
 language plpgsql
@@ -19428,8 +19442,8 @@ begin
 end
 $$;
 
--- Refuses an edit, deletion or delivery state of an erased message. Also refuses it if the message is
--- unknown, and its sender was erased and has not written since.
+-- Refuses an edit, deletion or delivery state of an unknown message, if that message was erased, if it is an
+-- edit from before the erasure of its contact, or if its contact was erased and has no session since.
 create or replace function hybridflow.refuse_erased_change(p_tenant_id bigint, p_event jsonb)
 returns void
 language plpgsql
@@ -20990,7 +21004,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'c5a3d0a97204b77193df32e1772fa6113f5364723c6bac9a63049ad308ac833a')
+    ('20261126145950', 'v0_3_0', 'fdc0ad662f0549e221545d89ffb79e0cb53d6811d8ca0ee00c6d792861958c0c')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -103,7 +103,9 @@ class FlowMessage(_Part):
     transcript: str | None = Field(
         default=None, description="What is said in a voice message, as understood; may be empty"
     )
-    description: str | None = Field(default=None, description="What its media shows, in words")
+    description: str | None = Field(
+        default=None, description="What its media shows, or what a document says"
+    )
     media: FlowMedia | None = Field(description="Facts about its media, never the bytes themselves")
     sent_at: datetime
     quoted: dict[str, str | None] | None
