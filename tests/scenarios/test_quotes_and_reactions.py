@@ -10,9 +10,10 @@ pytestmark = BOTH_HANDLERS
 
 async def _two(stage: Stage) -> None:
     stage.llm.answers("Temos, sim!")
-    await stage.change(debounce_seconds=0.5)
+    await stage.change(debounce_seconds=3)  # as long as a busy machine may need
     await stage.maria.writes("tem bolo?")
     await stage.maria.writes("de cenoura")
+    await stage.time_passes(seconds=4)
 
 
 async def test_the_question_is_quoted_where_several_messages_are_answered(stage: Stage):

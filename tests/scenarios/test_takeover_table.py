@@ -141,6 +141,7 @@ async def test_t5_the_owner_only_reacts(stage: Stage, said: Saying):
 
 @SAID
 async def test_t6_the_owner_writes_inside_the_debounce(stage: Stage, said: Saying):
+    await stage.change(debounce_seconds=3)  # as long as a busy machine may need
     await said.customer(stage.maria, "tem bolo?")
     await said.owner(stage.maria, "tem sim")
     (turn,) = await stage.turns_end()
@@ -152,8 +153,10 @@ async def test_t6_the_owner_writes_inside_the_debounce(stage: Stage, said: Sayin
 
 @SAID
 async def test_t7_three_quick_messages_get_one_reply(stage: Stage, said: Saying):
+    await stage.change(debounce_seconds=3)  # as long as a busy machine may need
     for text in ("oi", "tem bolo?", "de cenoura?"):
         await said.customer(stage.maria, text)
+    await stage.time_passes(seconds=4)
     await stage.maria.answered()
     await stage.turns_end()
     assert len(stage.maria.replies) == 1

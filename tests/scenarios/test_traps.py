@@ -43,11 +43,12 @@ async def test_a_send_by_another_client_of_evolution_is_a_takeover(stage: Stage)
 
 
 async def test_an_edit_changes_what_is_answered_and_a_deletion_takes_it_away(stage: Stage):
-    await stage.sql("update tenants set debounce_seconds = 1.5")
+    await stage.change(debounce_seconds=3)  # as long as a busy machine may need
     first = await stage.maria.writes("tem bolo?")
     second = await stage.maria.writes("ops")
     await stage.maria.edits(first, "tem bolo de cenoura?")
     await stage.maria.deletes(second)
+    await stage.time_passes(seconds=4)
     await stage.maria.answered()
     (request,) = stage.llm.requests
     assert (
@@ -97,9 +98,11 @@ async def test_delivery_states_reach_the_message(stage: Stage):
 
 
 async def test_media_are_described_with_and_without_base64(stage: Stage):
+    await stage.change(debounce_seconds=3)  # as long as a busy machine may need
     await stage.maria.sends(contents.image("essa foto"))
     await stage.maria.sends(contents.voice(7))
     await stage.maria.sends(contents.document("nota.pdf", "segue"))
+    await stage.time_passes(seconds=4)
     await stage.maria.answered()
     said = stage.llm.requests[-1].body["messages"][-1]["content"]
     assert "essa foto" in said
