@@ -206,6 +206,7 @@ begin
                 ('free_to_end', 'i', array['p_ids']::text[], array['bigint[]']::text[], 0, false, 'bigint[]'),
                 ('bury_lapsed', 'ii', array['p_max_attempts', 'p_minutes']::text[], array['integer', 'numeric']::text[], 0, false, 'bigint[]'),
                 ('is_used_up', 'ii', array['p_turn', 'p_max_attempts']::text[], array['public.turns', 'integer']::text[], 0, false, 'boolean'),
+                ('is_dead_flow', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'boolean'),
                 ('close_dead_flows', '', array[]::text[], array[]::text[], 0, false, 'void'),
                 ('not_in_n8n', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'bigint[]'),
                 ('free_flows_without', 'ii', array['p_max_in_flight', 'p_not_there']::text[], array['integer', 'bigint[]']::text[], 0, false, 'integer'),
@@ -4388,8 +4389,25 @@ as $$
     select p_turn.attempt >= p_max_attempts and not hybridflow.is_in_doubt(p_turn.id)
 $$;
 
--- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody knows
--- what else it would have said, and a new run would repeat what was said.
+-- Whether the flow of the turn, whose lease has run out, has said something and then fell silent. What it
+-- sent has left, for all that is known.
+create or replace function hybridflow.is_dead_flow(p_turn public.turns)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_turn.state = 'sending' and p_turn.reply is null and hybridflow.has_spoken(p_turn.id)
+        and not exists (
+            select from public.messages as m
+            where m.turn_id = p_turn.id and (
+                m.send_state in ('sending', 'unknown') or (m.send_state = 'failed' and m.part is not null)
+            )
+        )
+$$;
+
+-- A turn whose flow is dead is closed as sent, incomplete: nobody knows what else the flow would have said,
+-- and a new run would repeat what was said. A turn that cannot end without waiting is left for the next claim.
 create or replace function hybridflow.close_dead_flows()
 returns void
 language plpgsql
@@ -4399,13 +4417,7 @@ declare
     v_ids bigint[] := array(
         select t.id from public.turns as t
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
-            and t.state = 'sending' and t.reply is null and hybridflow.has_spoken(t.id)
-            and not exists (
-                select from public.messages as m
-                where m.turn_id = t.id and (
-                    m.send_state in ('sending', 'unknown') or (m.send_state = 'failed' and m.part is not null)
-                )
-            )
+            and t.state = 'sending' and t.reply is null and hybridflow.is_dead_flow(t)
         for update skip locked
     );
 begin
@@ -5201,6 +5213,7 @@ begin
                 or (
                     t.state in ('running', 'sending') and t.lease_until <= v_now
                     and not hybridflow.is_used_up(t, (p ->> 'max_attempts')::integer)
+                    and not (t.state = 'sending' and t.reply is null and hybridflow.is_dead_flow(t))
                 )
             order by f.place limit v_limit
             for update of t skip locked
@@ -16669,8 +16682,8 @@ $$;
 
 -- fail_notice({notice_id, token, error, away?, url_told?, max_attempts, base_seconds})
 -- The notice could not be told to everybody. It is tried again after an exponential back-off with jitter, and
--- is dead when the attempts are used up. An attempt does not count if Evolution or the line is `away`, as long
--- as the notice is less than a day old. Returns {state} or {refused: reason}.
+-- is dead when the attempts are used up. An attempt does not count if Evolution or the line is `away` and the
+-- notice is less than a day old. Returns {state} or {refused: reason}.
 create or replace function public.fail_notice(p jsonb)
 returns jsonb
 language plpgsql
@@ -21004,7 +21017,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'fdc0ad662f0549e221545d89ffb79e0cb53d6811d8ca0ee00c6d792861958c0c')
+    ('20261126145950', 'v0_3_0', '2d05fcdd758d3d5aefb1b99528d494f30298cc1e1f4d62c5a6dc52c3a87885ee')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -79,8 +79,25 @@ as $$
     select p_turn.attempt >= p_max_attempts and not hybridflow.is_in_doubt(p_turn.id)
 $$;
 
--- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody knows
--- what else it would have said, and a new run would repeat what was said.
+-- Whether the flow of the turn, whose lease has run out, has said something and then fell silent. What it
+-- sent has left, for all that is known.
+create or replace function hybridflow.is_dead_flow(p_turn public.turns)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_turn.state = 'sending' and p_turn.reply is null and hybridflow.has_spoken(p_turn.id)
+        and not exists (
+            select from public.messages as m
+            where m.turn_id = p_turn.id and (
+                m.send_state in ('sending', 'unknown') or (m.send_state = 'failed' and m.part is not null)
+            )
+        )
+$$;
+
+-- A turn whose flow is dead is closed as sent, incomplete: nobody knows what else the flow would have said,
+-- and a new run would repeat what was said. A turn that cannot end without waiting is left for the next claim.
 create or replace function hybridflow.close_dead_flows()
 returns void
 language plpgsql
@@ -90,13 +107,7 @@ declare
     v_ids bigint[] := array(
         select t.id from public.turns as t
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
-            and t.state = 'sending' and t.reply is null and hybridflow.has_spoken(t.id)
-            and not exists (
-                select from public.messages as m
-                where m.turn_id = t.id and (
-                    m.send_state in ('sending', 'unknown') or (m.send_state = 'failed' and m.part is not null)
-                )
-            )
+            and t.state = 'sending' and t.reply is null and hybridflow.is_dead_flow(t)
         for update skip locked
     );
 begin

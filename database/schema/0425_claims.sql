@@ -260,6 +260,7 @@ begin
                 or (
                     t.state in ('running', 'sending') and t.lease_until <= v_now
                     and not hybridflow.is_used_up(t, (p ->> 'max_attempts')::integer)
+                    and not (t.state = 'sending' and t.reply is null and hybridflow.is_dead_flow(t))
                 )
             order by f.place limit v_limit
             for update of t skip locked

@@ -136,8 +136,8 @@ $$;
 
 -- fail_notice({notice_id, token, error, away?, url_told?, max_attempts, base_seconds})
 -- The notice could not be told to everybody. It is tried again after an exponential back-off with jitter, and
--- is dead when the attempts are used up. An attempt does not count if Evolution or the line is `away`, as long
--- as the notice is less than a day old. Returns {state} or {refused: reason}.
+-- is dead when the attempts are used up. An attempt does not count if Evolution or the line is `away` and the
+-- notice is less than a day old. Returns {state} or {refused: reason}.
 create or replace function public.fail_notice(p jsonb)
 returns jsonb
 language plpgsql

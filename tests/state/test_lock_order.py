@@ -285,3 +285,18 @@ async def test_a_claim_waits_for_nobody_who_has_what_it_would_end(two: Two, held
     assert [turn["turn_id"] for turn in again["exhausted"]] == [2]
     lapsed = "select turn_id from turn_attempts where outcome = 'lapsed' order by turn_id"
     assert [row["turn_id"] for row in await talk.sql(lapsed)] == [1, 2, 3]
+
+
+async def test_a_dead_flow_that_cannot_be_closed_now_is_not_worked_on_either(two: Two):
+    """Whoever claimed it would close it as if its flow had said all."""
+    talk = two.ours
+    await three_that_end_at_the_next_claim(talk)
+    asked = _ASKED | {"max_attempts": 5}
+    async with two.theirs.database._pool.acquire() as theirs, theirs.transaction():
+        await theirs.fetch("select from sessions for key share")
+        first = await talk.database.call("claim_turns", asked)
+        assert 1 not in {turn["turn_id"] for turn in first["turns"]}
+        assert first["next_due_at"] <= first["now"]
+    await talk.database.call("claim_turns", asked)
+    told = await talk.sql("select state, reason, incomplete from turns where id = 1")
+    assert [tuple(row.values()) for row in told] == [("sent", "flow_died", True)]

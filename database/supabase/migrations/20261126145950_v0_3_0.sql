@@ -174,6 +174,7 @@ begin
                 ('free_to_end', 'i', array['p_ids']::text[], array['bigint[]']::text[], 0, false, 'bigint[]'),
                 ('bury_lapsed', 'ii', array['p_max_attempts', 'p_minutes']::text[], array['integer', 'numeric']::text[], 0, false, 'bigint[]'),
                 ('is_used_up', 'ii', array['p_turn', 'p_max_attempts']::text[], array['public.turns', 'integer']::text[], 0, false, 'boolean'),
+                ('is_dead_flow', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'boolean'),
                 ('close_dead_flows', '', array[]::text[], array[]::text[], 0, false, 'void'),
                 ('not_in_n8n', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'bigint[]'),
                 ('free_flows_without', 'ii', array['p_max_in_flight', 'p_not_there']::text[], array['integer', 'bigint[]']::text[], 0, false, 'integer'),
@@ -4356,8 +4357,25 @@ as $$
     select p_turn.attempt >= p_max_attempts and not hybridflow.is_in_doubt(p_turn.id)
 $$;
 
--- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody knows
--- what else it would have said, and a new run would repeat what was said.
+-- Whether the flow of the turn, whose lease has run out, has said something and then fell silent. What it
+-- sent has left, for all that is known.
+create or replace function hybridflow.is_dead_flow(p_turn public.turns)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_turn.state = 'sending' and p_turn.reply is null and hybridflow.has_spoken(p_turn.id)
+        and not exists (
+            select from public.messages as m
+            where m.turn_id = p_turn.id and (
+                m.send_state in ('sending', 'unknown') or (m.send_state = 'failed' and m.part is not null)
+            )
+        )
+$$;
+
+-- A turn whose flow is dead is closed as sent, incomplete: nobody knows what else the flow would have said,
+-- and a new run would repeat what was said. A turn that cannot end without waiting is left for the next claim.
 create or replace function hybridflow.close_dead_flows()
 returns void
 language plpgsql
@@ -4367,13 +4385,7 @@ declare
     v_ids bigint[] := array(
         select t.id from public.turns as t
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
-            and t.state = 'sending' and t.reply is null and hybridflow.has_spoken(t.id)
-            and not exists (
-                select from public.messages as m
-                where m.turn_id = t.id and (
-                    m.send_state in ('sending', 'unknown') or (m.send_state = 'failed' and m.part is not null)
-                )
-            )
+            and t.state = 'sending' and t.reply is null and hybridflow.is_dead_flow(t)
         for update skip locked
     );
 begin
@@ -5169,6 +5181,7 @@ begin
                 or (
                     t.state in ('running', 'sending') and t.lease_until <= v_now
                     and not hybridflow.is_used_up(t, (p ->> 'max_attempts')::integer)
+                    and not (t.state = 'sending' and t.reply is null and hybridflow.is_dead_flow(t))
                 )
             order by f.place limit v_limit
             for update of t skip locked
@@ -16637,8 +16650,8 @@ $$;
 
 -- fail_notice({notice_id, token, error, away?, url_told?, max_attempts, base_seconds})
 -- The notice could not be told to everybody. It is tried again after an exponential back-off with jitter, and
--- is dead when the attempts are used up. An attempt does not count if Evolution or the line is `away`, as long
--- as the notice is less than a day old. Returns {state} or {refused: reason}.
+-- is dead when the attempts are used up. An attempt does not count if Evolution or the line is `away` and the
+-- notice is less than a day old. Returns {state} or {refused: reason}.
 create or replace function public.fail_notice(p jsonb)
 returns jsonb
 language plpgsql
