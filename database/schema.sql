@@ -4407,7 +4407,7 @@ as $$
 $$;
 
 -- A turn whose flow is dead is closed as sent, incomplete: nobody knows what else the flow would have said,
--- and a new run would repeat what was said. A turn that cannot end without waiting is left for the next claim.
+-- and a new run would repeat what was said. What cannot end without waiting is left for the next claim.
 create or replace function hybridflow.close_dead_flows()
 returns void
 language plpgsql
@@ -6862,8 +6862,8 @@ begin
 end
 $$;
 
--- Records that a message certainly did not leave; it must have no wa_id. If it was of a notice, the notice may
--- be told again.
+-- Records that a message certainly did not leave; it must have no wa_id. If it was of a notice, that may be
+-- told again.
 -- p_late_until: until when an echo of it would still be ours; null: Evolution refused it, so there will be no
 -- echo.
 create or replace function hybridflow.mark_not_sent(
@@ -21017,7 +21017,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '2d05fcdd758d3d5aefb1b99528d494f30298cc1e1f4d62c5a6dc52c3a87885ee')
+    ('20261126145950', 'v0_3_0', '1b81c17f9a7d863f40df83adef1ce36a23ef87374c6e71ad3dc97496d2cb18ed')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

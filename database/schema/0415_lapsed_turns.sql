@@ -97,7 +97,7 @@ as $$
 $$;
 
 -- A turn whose flow is dead is closed as sent, incomplete: nobody knows what else the flow would have said,
--- and a new run would repeat what was said. A turn that cannot end without waiting is left for the next claim.
+-- and a new run would repeat what was said. What cannot end without waiting is left for the next claim.
 create or replace function hybridflow.close_dead_flows()
 returns void
 language plpgsql

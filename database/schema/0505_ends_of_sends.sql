@@ -175,8 +175,8 @@ begin
 end
 $$;
 
--- Records that a message certainly did not leave; it must have no wa_id. If it was of a notice, the notice may
--- be told again.
+-- Records that a message certainly did not leave; it must have no wa_id. If it was of a notice, that may be
+-- told again.
 -- p_late_until: until when an echo of it would still be ours; null: Evolution refused it, so there will be no
 -- echo.
 create or replace function hybridflow.mark_not_sent(

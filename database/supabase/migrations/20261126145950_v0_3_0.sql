@@ -4375,7 +4375,7 @@ as $$
 $$;
 
 -- A turn whose flow is dead is closed as sent, incomplete: nobody knows what else the flow would have said,
--- and a new run would repeat what was said. A turn that cannot end without waiting is left for the next claim.
+-- and a new run would repeat what was said. What cannot end without waiting is left for the next claim.
 create or replace function hybridflow.close_dead_flows()
 returns void
 language plpgsql
@@ -6830,8 +6830,8 @@ begin
 end
 $$;
 
--- Records that a message certainly did not leave; it must have no wa_id. If it was of a notice, the notice may
--- be told again.
+-- Records that a message certainly did not leave; it must have no wa_id. If it was of a notice, that may be
+-- told again.
 -- p_late_until: until when an echo of it would still be ours; null: Evolution refused it, so there will be no
 -- echo.
 create or replace function hybridflow.mark_not_sent(
