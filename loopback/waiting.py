@@ -9,7 +9,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 """Seconds until a wait fails; long, because machines may be busy."""
 
 

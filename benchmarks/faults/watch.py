@@ -117,7 +117,10 @@ _SESSION = """
 select session_id from public.session_identities where tenant_id = $1 and jid = any($2)
 order by session_id limit 1
 """
-AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+AWAY = (
+    *(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError),
+    asyncpg.InternalClientError,  # the server was killed between two of asyncpg's own steps
+)
 
 _LOG = """
 select seq, extract(epoch from at)::float8 as at, what, session_id, detail

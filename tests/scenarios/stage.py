@@ -12,6 +12,7 @@ import pytest
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Business, Customer, Evolution
+from loopback.waiting import DEADLINE
 from router.state.direct import DirectDatabase
 from tests.routers import API_KEY, CRON_SECRET, WEBHOOK_SECRET, environment, running_router
 
@@ -88,7 +89,7 @@ class Stage:
         return [dict(row) for row in await self.database._pool.fetch(query, *arguments)]
 
     async def until(
-        self, query: str, found: Callable[[list[dict[str, Any]]], bool], within: float = 20
+        self, query: str, found: Callable[[list[dict[str, Any]]], bool], within: float = DEADLINE
     ) -> list[dict[str, Any]]:
         """Ask the database until it says what is waited for."""
         rows: list[dict[str, Any]] = []
