@@ -53,7 +53,7 @@ def router(database_url: str) -> Iterator[RouterProcess]:
     router.close()
 
 
-@pytest.mark.timeout(330)  # thousands of calls, beside two other rows of tests
+@pytest.mark.timeout(660)  # thousands of calls, beside four other rows of tests
 def test_the_document_holds_whatever_is_asked(router: RouterProcess, tmp_path: Path):
     configuration = tmp_path / "schemathesis.toml"
     configuration.write_text(CONFIGURATION, encoding="utf-8")
@@ -72,6 +72,6 @@ def test_the_document_holds_whatever_is_asked(router: RouterProcess, tmp_path: P
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{router.log()[-3000:]}"
