@@ -9,7 +9,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-DEADLINE = 60.0
+DEADLINE = 120.0
 """Seconds until a wait fails; long, because machines may be busy."""
 
 

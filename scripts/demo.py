@@ -38,7 +38,7 @@ from scripts.running import called
 
 _SECRET = secrets.token_urlsafe(24)
 _PAUSE_SECONDS = 6
-_PATIENCE = 60
+_PATIENCE = 120
 _ANSWERS = (
     "Oi, Maria! Sim, temos bolo de *cenoura* e de *fubá*. O de cenoura sai por R$ 32. Quer um?",
     "Temos, sim! O de fubá sai por *R$ 28*. Separo um, também?",
@@ -129,6 +129,7 @@ def _configuration(folder: Path, llm_name: str, llm: Anthropic | None) -> dict[s
         "API_KEYS": f"demo:{_SECRET}",
         "RESUME_AFTER_HOURS": str(_PAUSE_SECONDS / 3600),
         "LOG_LEVEL": "error",
+        "MEDIA_WAIT_SECONDS": str(_PATIENCE),  # a slow machine takes long to load the SDK
     }
     if llm is not None:
         return configuration | {

@@ -125,4 +125,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The first test that asks for n8n starts it, and fills it by n8n's own slow commands."""
     for item in items:
         if item.get_closest_marker("n8n") is not None:
-            item.add_marker(pytest.mark.timeout(400))
+            item.add_marker(pytest.mark.timeout(900))

@@ -19,8 +19,8 @@ from scripts.n8n.server import N8nDidNotStart
 from tests.real_postgrest import find_program
 from tests.routers import ROOT
 
-# One starts up to a dozen servers, as many as half a minute of CPU, beside the other rows of tests.
-SECONDS = 280
+# One starts up to a dozen servers, as many as a minute of CPU, beside the other rows of tests.
+SECONDS = 800
 pytestmark = pytest.mark.timeout(SECONDS + 20)
 
 # What others are built of.

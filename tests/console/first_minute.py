@@ -40,7 +40,7 @@ def make_run(more: Mapping[str, str] | None = None, *options: str) -> Iterator[s
                 yield address
             finally:
                 program.send_signal(signal.SIGINT)
-                program.wait(timeout=60)
+                program.wait(timeout=120)
                 reading.join()
 
 

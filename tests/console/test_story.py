@@ -47,7 +47,7 @@ async def is_written_now(page: Page) -> None:
     await expect(page.locator(".steps .now")).to_contain_text("The AI writes")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_the_first_minute(page: Page):
     # A customer writes, and gets one answer; every step says when.
     await says(page, CUSTOMER, "Hi! Are you open on Sunday?")
@@ -108,7 +108,7 @@ async def test_the_first_minute(page: Page):
 
 
 @pytest.mark.n8n
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_n8n_is_seen_at_work(chromium: Browser):
     with make_run({"N8N_PORT": str(free_port())}, "--n8n") as address:
         async with opened(chromium, address) as page:

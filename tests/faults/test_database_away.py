@@ -111,7 +111,7 @@ async def answers_again(server: EmbeddedPostgres) -> None:
 
 
 async def ends_well(stage: Stage) -> None:
-    await stage.maria.answered(within=40)
+    await stage.maria.answered()
     await stage.turns_end()
     assert len(stage.maria.replies) == 1
     assert not await stage.paused()

@@ -67,7 +67,7 @@ async def test_a_file_is_kept_once_and_what_was_begun_before_goes(
     project.heal()
     router.start()
     await router.ready()
-    await stage.maria.answered(within=60)
+    await stage.maria.answered()
     await stage.turns_end()
     assert len(stage.maria.replies) == 1
     await stage.until(

@@ -48,7 +48,7 @@ async def stage(
 
 
 async def ends_well(stage: Stage) -> None:
-    await stage.maria.answered(within=40)
+    await stage.maria.answered()
     (turn,) = await stage.turns_end()
     assert (turn["state"], turn["incomplete"], turn["reply"]) == ("sent", False, [REPLY])
     assert len(stage.maria.replies) == 1

@@ -20,7 +20,7 @@ async def playing(router: RouterProcess, database_url, evolution, llm):
 
 
 async def ends_well(stage: Stage, replies: int = 1) -> None:
-    await stage.maria.answered(replies, within=40)
+    await stage.maria.answered(replies)
     (turn,) = await stage.turns_end()
     assert turn["state"] == "sent"
     assert len(stage.maria.replies) == replies
@@ -169,7 +169,7 @@ async def test_two_routers_share_the_work_and_answer_once(killed, database_url, 
         for customer in customers:
             await customer.writes("oi")
         for customer in customers:
-            await customer.answered(within=40)
+            await customer.answered()
         await stage.turns_end()
         assert [len(customer.replies) for customer in customers] == [1] * 12
     finally:
@@ -181,7 +181,7 @@ ASKS = "quero falar com um atendente"
 
 async def is_kept(stage: Stage) -> None:
     """The customer is told once, and a human is wanted."""
-    await stage.maria.answered(1, within=40)
+    await stage.maria.answered(1)
     await stage.until("select words from handoffs", lambda rows: rows == [{"words": "said"}])
     (turn,) = await stage.turns_end()
     assert (turn["state"], turn["reason"]) == ("sent", "handoff")

@@ -8,7 +8,7 @@ from tests.forked_routers import ForkedRouter
 from tests.routers import RouterProcess, environment
 from tests.scenarios.stage import Stage, set_stage
 
-LEASE_AND_A_POLL = 15.0  # TURN_LEASE_SECONDS and POLL_SECONDS, as they are if nobody sets them
+SOON = 15.0  # seconds
 
 
 @pytest.fixture
@@ -29,6 +29,8 @@ async def killed(database_url: str, evolution, llm) -> AsyncIterator[tuple[Stage
             gate = llm.hold()
             await stage.maria.writes("tem bolo?")
             await gate.reached()
+            (turn,) = await stage.sql("select lease_until - claimed_at as lease from turns")
+            assert turn["lease"].total_seconds() <= SOON
             yield stage, process
     finally:
         process.close()
@@ -40,7 +42,7 @@ async def test_after_a_restart(killed):
     stage.llm.heal()
     router.start()
     await router.ready()
-    await stage.maria.answered(within=LEASE_AND_A_POLL)
+    await stage.maria.answered()
     assert len(stage.maria.replies) == 1
 
 
@@ -52,7 +54,7 @@ async def test_by_another_router(killed):
         await other.ready()
         router.kill()
         stage.llm.heal()
-        await stage.maria.answered(within=LEASE_AND_A_POLL + 5)
+        await stage.maria.answered()
         assert len(stage.maria.replies) == 1
     finally:
         other.close()
@@ -64,7 +66,6 @@ async def test_a_slow_reply_of_a_router_that_lives_is_not_taken_away(killed):
         "select attempt, lease_until, claimed_at,"
         " claimed_at + interval '14 seconds' < clock_timestamp() as slow from turns",
         lambda rows: rows[0]["slow"],
-        within=30,
     )
     assert turn["attempt"] == 1
     assert (turn["lease_until"] - turn["claimed_at"]).total_seconds() > 10

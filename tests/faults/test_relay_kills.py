@@ -22,10 +22,8 @@ async def greets(stage) -> None:
 async def ends_well(stage, *said: str) -> None:
     # The lease of who died is over.
     await stage.time_comes_to("select next_at from relays where finished_at is null")
-    await stage.maria.answered(1 + len(said), within=60)
-    await stage.until(
-        "select id from relays where finished_at is null", lambda rows: rows == [], within=60
-    )
+    await stage.maria.answered(1 + len(said))
+    await stage.until("select id from relays where finished_at is null", lambda rows: rows == [])
     assert stage.maria.replies[1:] == list(said)
 
 

@@ -37,7 +37,7 @@ _NOT_COPIED = (
     *(".git", ".venv", ".env", ".hybridflow", ".*_cache", ".hypothesis", "*.pyc.*"),
     *("node_modules", "tests"),
 )
-_PATIENCE = 100.0
+_PATIENCE = 200.0
 
 
 async def fill(database_url: str) -> None:

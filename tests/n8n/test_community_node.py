@@ -19,7 +19,7 @@ from tests.n8n_server import TestN8n, running_n8n
 from tests.postgres import Databases
 from tests.scenarios.stage import performance
 
-pytestmark = [pytest.mark.n8n, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.n8n, pytest.mark.timeout(900)]
 PACKAGE = "n8n-nodes-evolution-api"
 TURN = "$('community').first().json.body"
 CREDENTIAL = {

@@ -11,7 +11,7 @@ from tests.n8n_server import TestN8n, running_n8n
 from tests.postgres import Databases
 from tests.scenarios.stage import performance
 
-pytestmark = [pytest.mark.n8n, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.n8n, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module", params=["vm", "legacy"])

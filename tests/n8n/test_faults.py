@@ -19,7 +19,7 @@ PARTS = ("Parte um. " + "x" * 4000, "Parte dois. " + "y" * 3000)
 
 
 async def ends_well(stage: Stage, replies: int = 1) -> dict[str, object]:
-    await stage.maria.answered(replies, within=60)
+    await stage.maria.answered(replies)
     (turn,) = await stage.turns_end()
     assert turn["state"] == "sent"
     assert len(stage.maria.replies) == replies
@@ -95,7 +95,7 @@ async def test_n8n_is_down_for_a_while_under_load(staged, mortal: TestN8n):
         mortal.server.start()
         await mortal.server.ready()
         for person in people:
-            await person.answered(within=60)
+            await person.answered()
         turns = await stage.turns_end()
         assert [len(person.replies) for person in people] == [1] * 40
     assert {turn["state"] for turn in turns} == {"sent"}
@@ -181,7 +181,7 @@ async def test_callbacks_that_never_come(staged, meddler: Meddler):
     meddler.lost = {"done"}
     async with meddled(staged, meddler) as stage:
         await stage.maria.writes("oi")
-        await stage.maria.answered(within=60)
+        await stage.maria.answered()
         await stage.leases_run_out()
         turn = await ends_well(stage)
         assert len(stage.llm.requests) == 1

@@ -32,7 +32,7 @@ async def test_a_flow_may_say_two_things(staged):
 async def test_a_flow_that_never_ends_is_closed_with_what_it_said(staged):
     async with staged("endless") as stage:
         await stage.maria.writes("oi")
-        await stage.maria.answered(within=60)
+        await stage.maria.answered()
         await stage.leases_run_out()
         turn = await the_turn(stage)
         assert stage.maria.replies == ["só isto"]
@@ -55,7 +55,7 @@ async def test_a_flow_that_sends_after_a_takeover_is_refused(staged):
 async def test_a_flow_that_does_nothing_is_left_for_the_fallback(staged):
     async with staged("mute", **SHORT, TURN_MAX_ATTEMPTS="6") as stage:
         await stage.maria.writes("oi")
-        await stage.maria.answered(within=40)
+        await stage.maria.answered()
         turn = await the_turn(stage)
         assert len(stage.maria.replies) == 1
     assert turn["handler"] == "fallback"

@@ -74,7 +74,7 @@ async def test_a_reply_in_three_parts_opens_each_key_once(stage: Stage, opened: 
     await seal(stage, opened, llm_api_key="sk-ant-of-the-tenant")
     stage.llm.answers("\n\n".join(PARTS))
     await stage.maria.writes("tem bolo?")
-    await stage.maria.answered(3, within=60)
+    await stage.maria.answered(3)
     await stage.turns_end()
     assert stage.shop.read  # the courtesy was shown as well
     assert opened == {"evo_api_key": 1, "llm_api_key": 1}
@@ -87,7 +87,7 @@ async def test_so_does_an_attempt_that_settles_a_doubt_and_goes_on(
     stage.llm.answers("\n\n".join(PARTS))
     stage.shop.fail("sendText", failures.TAKEN_THEN_CUT)
     await stage.maria.writes("tem bolo?")
-    await stage.maria.answered(3, within=60)
+    await stage.maria.answered(3)
     await stage.turns_end()
     assert len(stage.maria.replies) == 3
     assert len(attempts) > 1

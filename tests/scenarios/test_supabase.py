@@ -87,10 +87,8 @@ async def test_postgrest_killed_during_the_llm_call(stage: Stage, postgrest: Tes
     await delivery.first_try()
     postgrest.start()
     assert (await delivery).state == "delivered"
-    await stage.until(
-        "select * from messages where not from_me", lambda rows: len(rows) == 2, within=40
-    )
-    await stage.maria.answered(within=40)
+    await stage.until("select * from messages where not from_me", lambda rows: len(rows) == 2)
+    await stage.maria.answered()
     await stage.turns_end()
     assert not await stage.paused()
 
@@ -104,7 +102,7 @@ async def test_postgrest_killed_between_the_send_and_its_record(
     postgrest.stop()
     gate.open()
     postgrest.start()
-    await stage.maria.answered(within=40)
+    await stage.maria.answered()
     (turn,) = await stage.turns_end()
     assert turn["state"] == "sent"
     assert len(stage.shop.calls("sendText")) == 1
@@ -122,7 +120,7 @@ async def test_a_postgrest_that_has_not_read_the_schema_yet_loses_nothing(
     await delivery.first_try()
     assert delivery.attempts[0].status == 503
     postgrest.heal()
-    await stage.maria.answered(within=40)
+    await stage.maria.answered()
     await stage.turns_end()
     assert len(await stage.sql("select * from messages where not from_me")) == 1
     assert len(stage.maria.replies) == 1
