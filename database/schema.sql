@@ -4340,8 +4340,9 @@ end
 $$;
 
 -- Turns die here if their attempts are used up and their lease has run out. A turn with a send in doubt does
--- not: the outcome must be found out first. A turn that cannot end without waiting is left out.
--- Returns their ids.
+-- not: the outcome must be found out first. Nor does one whose flow is dead: close_dead_flows closes it, and
+-- may have found it locked a moment ago. A turn that cannot end without waiting is left out. Returns their
+-- ids.
 create or replace function hybridflow.bury_lapsed(p_max_attempts integer, p_minutes numeric)
 returns bigint[]
 language plpgsql
@@ -4352,6 +4353,7 @@ declare
         select t.id from public.turns as t
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
             and t.attempt >= p_max_attempts and hybridflow.is_used_up(t, p_max_attempts)
+            and not (t.state = 'sending' and t.reply is null and hybridflow.is_dead_flow(t))
         for update skip locked
     );
 begin
@@ -21017,7 +21019,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '1b81c17f9a7d863f40df83adef1ce36a23ef87374c6e71ad3dc97496d2cb18ed')
+    ('20261126145950', 'v0_3_0', '53584d4409cdc866d79e2ff0dc702f1b025b4e7d721b508d934f515399d5325d')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
