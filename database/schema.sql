@@ -4782,8 +4782,8 @@ $$;
 
 -- The tenants without an LLM key of their own that have a turn that needs no flow any more: its reply is
 -- made, or its flow has begun to send. Such a turn need not wait while n8n is full. At most p_enough tenants:
--- those whose lease ran out first, then those whose turn fell due last. Only 200 leases and 200 due turns are
--- looked at.
+-- those whose lease ran out first, then those whose turn fell due last; of each kind only 200 turns are
+-- considered.
 create or replace function hybridflow.next_made(p_now timestamptz, p_enough integer, p_full bigint[])
 returns bigint[]
 language sql
@@ -4799,12 +4799,11 @@ as $$
             (
                 select t.tenant_id, row_number() over (order by t.lease_until) as rank
                 from (
-                    select a.tenant_id, a.lease_until, a.state = 'sending' or a.reply is not null as is_made
-                    from public.turns as a
+                    select a.tenant_id, a.lease_until from public.turns as a
                     where a.held and not a.waiting and a.lease_until <= p_now
+                        and (a.state = 'sending' or a.reply is not null) and a.tenant_id <> all(p_full)
                     order by a.lease_until limit 200
                 ) as t
-                where t.is_made
             )
             union all
             (
@@ -21133,7 +21132,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '4de3e6010c609d0e87b7620e44adde167e2cabbeafc4f937be4cc197f1aaf8f1')
+    ('20261126145950', 'v0_3_0', 'c105173604de4ea971c417074c6f0c6e49feb4ac67dd34d0f94107476a25e64d')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

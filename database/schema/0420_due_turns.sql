@@ -176,8 +176,8 @@ $$;
 
 -- The tenants without an LLM key of their own that have a turn that needs no flow any more: its reply is
 -- made, or its flow has begun to send. Such a turn need not wait while n8n is full. At most p_enough tenants:
--- those whose lease ran out first, then those whose turn fell due last. Only 200 leases and 200 due turns are
--- looked at.
+-- those whose lease ran out first, then those whose turn fell due last; of each kind only 200 turns are
+-- considered.
 create or replace function hybridflow.next_made(p_now timestamptz, p_enough integer, p_full bigint[])
 returns bigint[]
 language sql
@@ -193,12 +193,11 @@ as $$
             (
                 select t.tenant_id, row_number() over (order by t.lease_until) as rank
                 from (
-                    select a.tenant_id, a.lease_until, a.state = 'sending' or a.reply is not null as is_made
-                    from public.turns as a
+                    select a.tenant_id, a.lease_until from public.turns as a
                     where a.held and not a.waiting and a.lease_until <= p_now
+                        and (a.state = 'sending' or a.reply is not null) and a.tenant_id <> all(p_full)
                     order by a.lease_until limit 200
                 ) as t
-                where t.is_made
             )
             union all
             (

@@ -13,7 +13,7 @@ from router.turns.dispatcher import ClaimLimits, Dispatcher
 from router.turns.heartbeat import Attempt
 from router.turns.seats import Seat
 from tests.state.conversation import Conversation, held
-from tests.state.test_fair_claims import claim, flood
+from tests.state.test_fair_claims import claim, flood, owners
 
 POLL = 600.0
 SOON = 0.2
@@ -228,3 +228,23 @@ async def test_of_its_tenant_only_that_turn_waits_for_none(desk: Desk, shops: di
     claimed = await claim(desk.talk, 9, objects=True, without_n8n=True)
     assert [each["turn_id"] for each in claimed["turns"]] == [turn["turn_id"]]
     assert (claimed["more"], claimed["left"]) == (False, True)
+
+
+async def test_nor_does_it_wait_for_a_tenant_with_many_of_them_that_may_have_no_more(
+    desk: Desk, shops: dict[str, int]
+):
+    """Its server hangs: its sends are in doubt, and looked up again and again."""
+    await desk.due(shops["crowded"], 250)
+    await desk.talk.sql(
+        "update turns set state = 'sending', reply = '[\"Oi!\"]', token_hash = '',"
+        " lease_until = now() - interval '1 minute'"
+    )
+    await desk.due(shops["quiet"], 1)
+    await desk.talk.sql(
+        "update turns set state = 'sending', reply = '[\"Oi!\"]', token_hash = '',"
+        " lease_until = now() where state = 'pending'"
+    )
+    own = {str(shops["crowded"]): 15}
+    shares = {"own": own, "own_max": 15, "own_times": 3, "sitting": {}}
+    claimed = await claim(desk.talk, 5, objects=True, without_n8n=True, **shares)
+    assert owners(claimed) == {"quiet": 1}
