@@ -4496,10 +4496,10 @@ as $$
 $$;
 
 -- How many turns of each tenant are in n8n, or on their way there, from all workers: those that are being
--- worked on and have no reply yet (see free_flows_without). The turns in p.not_in_n8n do not count: the
--- worker knows that they are not in n8n. p.in_n8n is the worker's own number of its turns in n8n or on their
--- way, by tenant, even if their leases have run out; the larger number counts. A router of 0.2.0 sends only
--- p.own, which is used instead.
+-- worked on and have no reply yet (see free_flows_without). Those of a tenant with an LLM key of its own do
+-- not count, nor do the turns in p.not_in_n8n: the worker knows that they are not in n8n. p.in_n8n is the
+-- worker's own number of its turns in n8n or on their way, by tenant, even if their leases have run out; the
+-- larger number counts. A router of 0.2.0 sends only p.own, which is used instead.
 create or replace function hybridflow.tenants_in_n8n(p jsonb)
 returns table (tenant_id bigint, turns integer)
 language sql
@@ -4513,6 +4513,7 @@ as $$
         where t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
             and t.worker is not null and t.reply is null
             and t.id <> all((select hybridflow.not_in_n8n(p))::bigint[])
+            and (select n.llm_api_key from public.tenants as n where n.id = t.tenant_id) is null
         group by t.tenant_id
         union all
         select o.key::bigint, o.value::integer
@@ -21132,7 +21133,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'c105173604de4ea971c417074c6f0c6e49feb4ac67dd34d0f94107476a25e64d')
+    ('20261126145950', 'v0_3_0', '0c5d8270f67cd3cc657f660a425dd4b2d334e1c5e00d9286194611d759e74385')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -248,3 +248,12 @@ async def test_nor_does_it_wait_for_a_tenant_with_many_of_them_that_may_have_no_
     shares = {"own": own, "own_max": 15, "own_times": 3, "sitting": {}}
     claimed = await claim(desk.talk, 5, objects=True, without_n8n=True, **shares)
     assert owners(claimed) == {"quiet": 1}
+
+
+async def test_nor_does_an_own_key_count_for_a_share_of_n8n_whoever_makes_its_replies(
+    desk: Desk, shops: dict[str, int]
+):
+    await desk.due(shops["own"], 3)
+    await claim(desk.talk, 2, objects=True, worker="other")
+    terms = {"n8n_max_in_flight": 4, "tenant_max": 2, "objects": True, "worker": "desk"}
+    assert owners(await claim(desk.talk, 9, **terms)) == {"own": 1}
