@@ -257,3 +257,22 @@ async def test_nor_does_an_own_key_count_for_a_share_of_n8n_whoever_makes_its_re
     await claim(desk.talk, 2, objects=True, worker="other")
     terms = {"n8n_max_in_flight": 4, "tenant_max": 2, "objects": True, "worker": "desk"}
     assert owners(await claim(desk.talk, 9, **terms)) == {"own": 1}
+
+
+async def test_a_dead_flow_that_cannot_be_closed_now_is_closed_soon_also_while_n8n_is_full(
+    desk: Desk, shops: dict[str, int]
+):
+    await desk.due(shops["quiet"], 1)
+    turn = await held_by_its_flow(desk.talk, shops["quiet"])
+    await desk.talk.finish(turn, await desk.talk.begin(turn, "Oi!"), "3EB0000001")
+    await desk.fill_n8n(shops["crowded"])
+    over = "update turns set lease_until = now() where id = $1"
+    await desk.talk.sql(over, turn["turn_id"])
+    ended = "select state, reason, incomplete from turns where id = $1"
+    async with desk.talk.database._pool.acquire() as other, other.transaction():
+        await other.execute("select from sessions for key share")
+        assert await desk.step() == SOON
+    await desk.step()
+    (told,) = await desk.talk.sql(ended, turn["turn_id"])
+    assert tuple(told.values()) == ("sent", "flow_died", True)
+    assert desk.claimed == {}
