@@ -30,8 +30,9 @@ end
 $$;
 
 -- Turns die here if their attempts are used up and their lease has run out. A turn with a send in doubt does
--- not: the outcome must be found out first. A turn that cannot end without waiting is left out.
--- Returns their ids.
+-- not: the outcome must be found out first. Nor does one whose flow is dead: close_dead_flows closes it, and
+-- may have found it locked a moment ago. A turn that cannot end without waiting is left out. Returns their
+-- ids.
 create or replace function hybridflow.bury_lapsed(p_max_attempts integer, p_minutes numeric)
 returns bigint[]
 language plpgsql
@@ -42,6 +43,7 @@ declare
         select t.id from public.turns as t
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
             and t.attempt >= p_max_attempts and hybridflow.is_used_up(t, p_max_attempts)
+            and not (t.state = 'sending' and t.reply is null and hybridflow.is_dead_flow(t))
         for update skip locked
     );
 begin

@@ -28,10 +28,10 @@ as $$
 $$;
 
 -- How many turns of each tenant are in n8n, or on their way there, from all workers: those that are being
--- worked on and have no reply yet (see free_flows_without). The turns in p.not_in_n8n do not count: the
--- worker knows that they are not in n8n. p.in_n8n is the worker's own number of its turns in n8n or on their
--- way, by tenant, even if their leases have run out; the larger number counts. A router of 0.2.0 sends only
--- p.own, which is used instead.
+-- worked on and have no reply yet (see free_flows_without). Those of a tenant with an LLM key of its own do
+-- not count, nor do the turns in p.not_in_n8n: the worker knows that they are not in n8n. p.in_n8n is the
+-- worker's own number of its turns in n8n or on their way, by tenant, even if their leases have run out; the
+-- larger number counts. A router of 0.2.0 sends only p.own, which is used instead.
 create or replace function hybridflow.tenants_in_n8n(p jsonb)
 returns table (tenant_id bigint, turns integer)
 language sql
@@ -45,6 +45,7 @@ as $$
         where t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
             and t.worker is not null and t.reply is null
             and t.id <> all((select hybridflow.not_in_n8n(p))::bigint[])
+            and (select n.llm_api_key from public.tenants as n where n.id = t.tenant_id) is null
         group by t.tenant_id
         union all
         select o.key::bigint, o.value::integer

@@ -174,6 +174,88 @@ begin
 end
 $$;
 
+-- The tenants without an LLM key of their own that have a turn that needs no flow any more: its reply is
+-- made, or its flow has begun to send. Such a turn need not wait while n8n is full. At most p_enough tenants:
+-- those whose lease ran out first, then those whose turn fell due last; of each kind only 200 turns are
+-- considered.
+create or replace function hybridflow.next_made(p_now timestamptz, p_enough integer, p_full bigint[])
+returns bigint[]
+language sql
+stable
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+    select coalesce(array_agg(d.tenant_id order by d.rank), '{}')
+    from (
+        select f.tenant_id, min(f.rank) as rank
+        from (
+            (
+                select t.tenant_id, row_number() over (order by t.lease_until) as rank
+                from (
+                    select a.tenant_id, a.lease_until from public.turns as a
+                    where a.held and not a.waiting and a.lease_until <= p_now
+                        and (a.state = 'sending' or a.reply is not null) and a.tenant_id <> all(p_full)
+                    order by a.lease_until limit 200
+                ) as t
+            )
+            union all
+            (
+                select t.tenant_id, 200 + row_number() over (order by t.run_after desc)
+                from (
+                    select w.tenant_id, w.run_after, w.reply is not null as is_made
+                    from public.turns as w
+                    where w.waiting and not w.held and w.run_after <= p_now
+                    order by w.run_after desc limit 200
+                ) as t
+                where t.is_made
+            )
+        ) as f
+        inner join public.tenants as n on n.id = f.tenant_id and n.llm_api_key is null
+        where f.tenant_id <> all(p_full)
+        group by f.tenant_id
+        order by min(f.rank) limit p_enough
+    ) as d
+$$;
+
+-- The turns of a tenant that need no flow any more (see next_made) and may be claimed, at most p_most: those
+-- whose lease has run out first, then the newest of the due ones.
+create or replace function hybridflow.made_turns(p_tenant_id bigint, p_now timestamptz, p_most integer)
+returns table (turn_id bigint, lapsed boolean, place bigint)
+language sql
+stable
+rows 4
+set search_path = ''
+as $$
+    select f.id, f.lapsed, row_number() over (order by f.lapsed desc, f.waited desc)
+    from (
+        (
+            select t.id, true as lapsed, p_now - t.lease_until as waited from public.turns as t
+            where t.tenant_id = p_tenant_id and t.held and t.lease_until <= p_now
+                and (t.state = 'sending' or t.reply is not null)
+            order by t.lease_until limit p_most
+        )
+        union all
+        (
+            select d.id, false, d.run_after - p_now
+            from (
+                select t.id, t.session_id, t.run_after, t.reply is not null as is_made from public.turns as t
+                where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
+                order by t.run_after desc limit 100
+            ) as d
+            where d.is_made and (
+                select a.id from public.turns as a
+                where a.session_id = d.session_id and a.held and not a.beside limit 1
+            ) is null and (
+                select a.id from public.turns as a
+                where a.session_id = d.session_id and a.held and a.beside limit 1
+            ) is null
+            limit p_most
+        )
+    ) as f
+    order by f.lapsed desc, f.waited desc limit p_most
+$$;
+
 -- The tenants that have a turn whose lease has run out, and since when. Each tenant with a turn under way
 -- costs one look at the index.
 create or replace function hybridflow.lapsed_since(p_now timestamptz)
@@ -265,7 +347,9 @@ $$;
 -- such turns are added to p_tenants. The tenants are served in turns, in the order of p_tenants (see
 -- next_tenants). A tenant with many turns under way comes after one with few, so that a flood of messages to
 -- one tenant makes no other wait. No tenant gets more than its share at once (see room_for), and the last
--- places are left to tenants that have none. was_cut: the tenant may have more.
+-- places are left to tenants that have none. With p.without_n8n, only those turns are returned that need no
+-- flow: all of a tenant with an LLM key of its own, and the made ones of the others (see next_made). was_cut:
+-- the tenant may have more.
 create or replace function hybridflow.claimable_turns(
     p_tenants bigint[], p_lapsed boolean, p_now timestamptz, p_limit integer, p jsonb
 )
@@ -287,6 +371,9 @@ as $$
             select
                 a.tenant_id, a.nth, coalesce(b.turns, 0) as busy,
                 hybridflow.seats_of(a.tenant_id, p) as own,
+                coalesce((p ->> 'without_n8n')::boolean, false) and not exists (
+                    select from public.tenants as o where o.id = a.tenant_id and o.llm_api_key is not null
+                ) as only_made,
                 -- Of all tenants together twice the limit (at least 4 of each), because some may be locked.
                 greatest(2 * p_limit / count(*) over (), 4)::integer as enough,
                 least(2 * p_limit, hybridflow.room_with_n8n(a.tenant_id, b.turns, p_limit, p)) as room
@@ -300,7 +387,15 @@ as $$
             ) as a
             left join hybridflow.busy_tenants(p) as b on b.tenant_id = a.tenant_id
         ) as w
-        cross join lateral hybridflow.turns_of_tenant(w.tenant_id, p_now, least(w.enough, w.room)) as d
+        cross join lateral (
+            select e.turn_id, e.lapsed, e.place
+            from hybridflow.turns_of_tenant(w.tenant_id, p_now, least(w.enough, w.room)) as e
+            where not w.only_made
+            union all
+            select m.turn_id, m.lapsed, m.place
+            from hybridflow.made_turns(w.tenant_id, p_now, least(w.enough, w.room)) as m
+            where w.only_made
+        ) as d
     ) as r
     where p ->> 'own_times' is null or (
         r.has < (p ->> 'own_times')::numeric * (p_limit - r.place + 1)

@@ -127,9 +127,9 @@ $$;
 -- are free; the same rule is used for the places in n8n. Of its own turns, the worker says how many of each
 -- tenant are in n8n or on their way there (in_n8n), and which are not (not_in_n8n: an array of ids).
 -- `objects`: the worker can send parts of a reply that are not texts. A router of 0.2.0 cannot: it gets only
--- turns whose parts all have a text, as texts (see is_in_texts). without_n8n: only turns of tenants with an
--- LLM key of their own; no flow makes their replies. If long prompts would make the answer large, the rest of
--- the turns are left to the next call.
+-- turns whose parts all have a text, as texts (see is_in_texts). without_n8n: only turns that need no flow:
+-- those of tenants with an LLM key of their own, and those whose reply is made, or has begun to be sent. If
+-- long prompts would make the answer large, the rest of the turns are left to the next call.
 -- Never waits for a lock, nor for the disk. If a crash of the database takes a claim back, it is as if it had
 -- never been made, and its token opens nothing. The next step with the token (reserve_budget, the fence)
 -- brings the claim to the disk before anything else happens.
@@ -164,7 +164,9 @@ declare
     );
     v_flows integer;
     v_without_n8n boolean := coalesce((p ->> 'without_n8n')::boolean, false);
+    v_full bigint[];
     v_round record;
+    v_made bigint[] := '{}';
     v_offered bigint[];
     v_more boolean;
     v_ids bigint[];
@@ -175,6 +177,7 @@ declare
     v_buried bigint[] := '{}';
     v_claimed bigint[];
     v_tokens uuid[];
+    v_for_flows integer;
     v_last bigint;
     v_turns jsonb[];
     v_unreadable jsonb := '[]';
@@ -207,24 +210,27 @@ begin
         );
         v_limit := least(v_limit, v_flows);
     end if;
-    if v_without_n8n then
-        v_lapsed := false;  -- lapsed turns of other tenants must not be added
+    if v_limit > 0 and v_without_n8n then
+        v_full := hybridflow.full_tenants(v_limit, p);
         v_round := hybridflow.next_without_n8n(
-            v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
-            hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
+            v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500), v_full
         );
-    else
+        v_made := hybridflow.next_made(v_now, 2 * v_limit, v_full);
+    elsif v_limit > 0 then
         v_round := hybridflow.next_tenants(
             v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
             hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
         );
+    else  -- nobody is passed by
+        select '{}'::bigint[] as tenants, v_after as last, true as is_whole into v_round;
     end if;
-    if v_round.tenants = '{}' and not v_lapsed and v_buried = '{}' then
+    if v_limit <= 0 or (v_round.tenants || v_made = '{}' and (v_without_n8n or not v_lapsed)) then
         return jsonb_build_object(
-            'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
-            'after_tenant', v_round.last, 'taken', 0,
-            'more', v_limit > 0 and not v_round.is_whole and v_round.last <> v_after,
-            'left', hybridflow.is_one_due(),
+            'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb,
+            'exhausted', case when v_buried = '{}' then '[]' else hybridflow.names_of(v_buried) end,
+            'now', v_now, 'after_tenant', v_round.last, 'taken', 0,
+            'more', not v_round.is_whole and v_round.last <> v_after,
+            'left', v_lapsed or hybridflow.is_one_due(),
             'next_due_at', hybridflow.next_claimable(v_now),
             'n8n_full', coalesce(v_flows = 0, false)
         );
@@ -232,7 +238,8 @@ begin
     select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
     into v_offered, v_more
     from hybridflow.claimable_turns(
-        v_round.tenants, v_lapsed, v_now, v_limit, p || jsonb_build_object('n8n_free', v_flows)
+        v_round.tenants || v_made, v_lapsed and not v_without_n8n, v_now, v_limit,
+        p || jsonb_build_object('n8n_free', v_flows)
     ) as f;
     if p ->> 'objects' is null then
         select
@@ -300,6 +307,15 @@ begin
 
     select array_agg(c.id), array_agg(c.token) into v_claimed, v_tokens from claimed as c;
 
+    if v_flows <= v_locked then
+        select count(*) into v_for_flows
+        from public.turns as t
+        inner join public.tenants as n on n.id = t.tenant_id and n.llm_api_key is null
+        where t.id = any(v_claimed) and t.state = 'running' and t.reply is null;
+        -- What needs no place there has left some to others.
+        v_more := v_more or v_for_flows < v_flows;
+    end if;
+
     -- Tenants that were served come last the next time; if none was, the next look goes on from here.
     select n.tenant_id into v_last
     from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
@@ -330,7 +346,7 @@ begin
         'more', v_more,
         'taken', v_locked,
         'left', v_lapsed or hybridflow.is_one_due(),
-        'n8n_full', coalesce(v_flows <= v_locked, false),
+        'n8n_full', coalesce(v_flows <= v_for_flows, false),
         'next_due_at', case
             when v_locked < least(v_limit, cardinality(v_offered)) then v_now
             when v_for_others > 0 then greatest(hybridflow.next_claimable(v_now), v_now + interval '1 second')

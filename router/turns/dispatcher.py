@@ -59,6 +59,11 @@ def comes_round(began: int, before: int, after: int) -> bool:
     return began > before or began <= after
 
 
+def _needs_no_flow(turn: ClaimedTurn) -> bool:
+    """Whether no flow makes the reply: it is made, a flow has begun to send it, or never does."""
+    return turn.reply is not None or bool(turn.parts) or turn.tenant.llm_api_key is not None
+
+
 class Dispatcher:
     """The loop between the state and the attempts."""
 
@@ -126,22 +131,27 @@ class Dispatcher:
         """Claim due turns and start working on them."""
         places = free if self._flows is None else self._flows.free(self._own())
         self._left, is_n8n_full = True, places <= 0
-        # Another handler may take over one of these turns, and nothing reports that.
-        look = Look(more=False, due_in=SOON)
+        look = Look(more=False)
         if places > 0:
             claimed = await self._take(self._what_to_claim(min(free, places)))
             self._left = claimed.left
             # The state does not count what was just claimed, before it is forwarded.
             is_n8n_full = claimed.n8n_full or self._has_no_place_in_n8n()
             is_round_over = self._is_round_over(claimed)
+            # What needs no place in n8n has left some to others.
+            has_places = places < free and places <= claimed.taken and not is_n8n_full
+            more = has_places or (claimed.more and not is_round_over)
             self._after_tenant = claimed.after_tenant
-            due_in = seconds_until(claimed.next_due_at, claimed.now)
-            look = Look(claimed.more and not is_round_over, due_in, claimed.left)
+            look = Look(more, seconds_until(claimed.next_due_at, claimed.now), claimed.left)
         if is_n8n_full and self._left and self._seats.free > 0:
             claimed = await self._take(self._without_n8n(self._seats.free))
+            self._left = claimed.left
             self._after_without_n8n = claimed.after_tenant
-            if claimed.more:
-                look = Look(more=False, due_in=SOON)
+            due_in = SOON if claimed.more else seconds_until(claimed.next_due_at, claimed.now)
+            look = Look(look.more, due_in, claimed.left)
+        if self._left and self._seats.free > 0 and self._has_no_place_in_n8n():
+            # Another handler may take over one of these turns, and nothing reports that.
+            look = Look(more=False, due_in=SOON)
         return look
 
     async def _take(self, asked: ClaimTurns) -> ClaimedTurns:
@@ -225,7 +235,7 @@ class Dispatcher:
         )
 
     def _without_n8n(self, free: int) -> ClaimTurns:
-        """Say what to claim while n8n is full: what no flow makes has seats all the same."""
+        """Say what to claim while n8n is full: what needs no flow has seats all the same."""
         of_n8n = dict.fromkeys(("tenant_max", "n8n_max_in_flight", "in_n8n", "not_in_n8n"))
         others = {"after_tenant": self._after_without_n8n, "without_n8n": True}
         return self._what_to_claim(free).model_copy(update=of_n8n | others)
@@ -247,5 +257,5 @@ class Dispatcher:
     def _begin(self, turn: ClaimedTurn | NotRead) -> UnderWay:
         read = readable(turn)
         seat = self._seats.seat(read.tenant.tenant_id, read.tenant.evo_server_url)
-        seat.is_made = read.reply is not None
+        seat.is_made = _needs_no_flow(read)
         return UnderWay(read, self._begin_attempt(read, seat), seat)

@@ -22,7 +22,7 @@ class Seated(Protocol):
 
     @property
     def is_made(self) -> bool:
-        """Whether nobody is making its reply any more."""
+        """Whether no flow makes its reply, or none does any more."""
 
 
 class FlowPlaces:

@@ -115,8 +115,8 @@ class Seats:
 class Seat:
     """One attempt's seat: it sits while its reply is made, stands while it waits for a server.
 
-    `server` is the address of the tenant's Evolution. `is_made` means that nobody is making the
-    reply any more.
+    `server` is the address of the tenant's Evolution. `is_made` means that no flow makes the reply,
+    or none does any more.
     """
 
     def __init__(self, seats: Seats, tenant_id: int, server: str) -> None:

@@ -300,3 +300,9 @@ async def test_a_dead_flow_that_cannot_be_closed_now_is_not_worked_on_either(two
     await talk.database.call("claim_turns", asked)
     told = await talk.sql("select state, reason, incomplete from turns where id = 1")
     assert [tuple(row.values()) for row in told] == [("sent", "flow_died", True)]
+
+
+async def test_nor_does_one_die_whose_conversation_was_let_go_a_moment_later(two: Two):
+    """It has answered: it is closed by the next claim, whatever its attempts are."""
+    await three_that_end_at_the_next_claim(two.ours)
+    assert await two.ours.value("select hybridflow.bury_lapsed(1, 60)") == [2]

@@ -308,17 +308,27 @@ async def test_who_has_written_again_meanwhile_is_looked_up_where_the_statistics
     databases.drop(dsn)
 
 
-async def test_however_many_leases_have_run_out_a_claim_looks_at_some(databases: Databases):
+@pytest.mark.parametrize(
+    ("more", "turns", "most"),
+    [({}, 5, 400), ({"without_n8n": True}, 5, 200), ({"n8n_max_in_flight": 0}, 0, 40)],
+    ids=["all", "what needs no flow", "n8n is full"],
+)
+async def test_however_many_leases_have_run_out_a_claim_looks_at_some(
+    databases: Databases, more: dict[str, Any], turns: int, most: int
+):
     """A server hangs, and of each of its tenants a send is in doubt."""
-    dsn, plans = databases.create(), Plans()
+    dsn, plans = databases.create(), Plans("turns are claimed", enough=600)
     await migrate(dsn)
     async with explained(dsn, plans) as connection:
         await connection.execute(_SHOPS, 400)
         await connection.execute(_SESSIONS, 1)
         await connection.execute(_HELD, "-1 minute")
         plans.statements = 0
-        assert len((await connection.fetchval("select claim_turns($1)", _CLAIM))["turns"]) == 5
-    assert plans.statements < 400
+        plans.faults.clear()
+        claimed = await connection.fetchval("select claim_turns($1)", _CLAIM | more)
+        assert len(claimed["turns"]) == turns
+    assert plans.statements < most
+    assert not plans.faults, "\n".join(sorted(set(plans.faults)))
     databases.drop(dsn)
 
 

@@ -188,6 +188,8 @@ begin
                 ('due_turns', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'run_after', 'is_oldest']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'timestamptz', 'boolean']::text[], 0, true, null),
                 ('next_tenants', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
                 ('next_without_n8n', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
+                ('next_made', 'iii', array['p_now', 'p_enough', 'p_full']::text[], array['timestamptz', 'integer', 'bigint[]']::text[], 0, false, 'bigint[]'),
+                ('made_turns', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'lapsed', 'place']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'boolean', 'bigint']::text[], 0, true, null),
                 ('lapsed_since', 'itt', array['p_now', 'tenant_id', 'lapsed_at']::text[], array['timestamptz', 'bigint', 'timestamptz']::text[], 0, true, null),
                 ('next_lapsed', 'iii', array['p_now', 'p_limit', 'p']::text[], array['timestamptz', 'integer', 'jsonb']::text[], 0, true, 'bigint'),
                 ('turns_of_tenant', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'lapsed', 'place']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'boolean', 'bigint']::text[], 0, true, null),
@@ -4308,8 +4310,9 @@ end
 $$;
 
 -- Turns die here if their attempts are used up and their lease has run out. A turn with a send in doubt does
--- not: the outcome must be found out first. A turn that cannot end without waiting is left out.
--- Returns their ids.
+-- not: the outcome must be found out first. Nor does one whose flow is dead: close_dead_flows closes it, and
+-- may have found it locked a moment ago. A turn that cannot end without waiting is left out. Returns their
+-- ids.
 create or replace function hybridflow.bury_lapsed(p_max_attempts integer, p_minutes numeric)
 returns bigint[]
 language plpgsql
@@ -4320,6 +4323,7 @@ declare
         select t.id from public.turns as t
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
             and t.attempt >= p_max_attempts and hybridflow.is_used_up(t, p_max_attempts)
+            and not (t.state = 'sending' and t.reply is null and hybridflow.is_dead_flow(t))
         for update skip locked
     );
 begin
@@ -4460,10 +4464,10 @@ as $$
 $$;
 
 -- How many turns of each tenant are in n8n, or on their way there, from all workers: those that are being
--- worked on and have no reply yet (see free_flows_without). The turns in p.not_in_n8n do not count: the
--- worker knows that they are not in n8n. p.in_n8n is the worker's own number of its turns in n8n or on their
--- way, by tenant, even if their leases have run out; the larger number counts. A router of 0.2.0 sends only
--- p.own, which is used instead.
+-- worked on and have no reply yet (see free_flows_without). Those of a tenant with an LLM key of its own do
+-- not count, nor do the turns in p.not_in_n8n: the worker knows that they are not in n8n. p.in_n8n is the
+-- worker's own number of its turns in n8n or on their way, by tenant, even if their leases have run out; the
+-- larger number counts. A router of 0.2.0 sends only p.own, which is used instead.
 create or replace function hybridflow.tenants_in_n8n(p jsonb)
 returns table (tenant_id bigint, turns integer)
 language sql
@@ -4477,6 +4481,7 @@ as $$
         where t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
             and t.worker is not null and t.reply is null
             and t.id <> all((select hybridflow.not_in_n8n(p))::bigint[])
+            and (select n.llm_api_key from public.tenants as n where n.id = t.tenant_id) is null
         group by t.tenant_id
         union all
         select o.key::bigint, o.value::integer
@@ -4744,6 +4749,88 @@ begin
 end
 $$;
 
+-- The tenants without an LLM key of their own that have a turn that needs no flow any more: its reply is
+-- made, or its flow has begun to send. Such a turn need not wait while n8n is full. At most p_enough tenants:
+-- those whose lease ran out first, then those whose turn fell due last; of each kind only 200 turns are
+-- considered.
+create or replace function hybridflow.next_made(p_now timestamptz, p_enough integer, p_full bigint[])
+returns bigint[]
+language sql
+stable
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+    select coalesce(array_agg(d.tenant_id order by d.rank), '{}')
+    from (
+        select f.tenant_id, min(f.rank) as rank
+        from (
+            (
+                select t.tenant_id, row_number() over (order by t.lease_until) as rank
+                from (
+                    select a.tenant_id, a.lease_until from public.turns as a
+                    where a.held and not a.waiting and a.lease_until <= p_now
+                        and (a.state = 'sending' or a.reply is not null) and a.tenant_id <> all(p_full)
+                    order by a.lease_until limit 200
+                ) as t
+            )
+            union all
+            (
+                select t.tenant_id, 200 + row_number() over (order by t.run_after desc)
+                from (
+                    select w.tenant_id, w.run_after, w.reply is not null as is_made
+                    from public.turns as w
+                    where w.waiting and not w.held and w.run_after <= p_now
+                    order by w.run_after desc limit 200
+                ) as t
+                where t.is_made
+            )
+        ) as f
+        inner join public.tenants as n on n.id = f.tenant_id and n.llm_api_key is null
+        where f.tenant_id <> all(p_full)
+        group by f.tenant_id
+        order by min(f.rank) limit p_enough
+    ) as d
+$$;
+
+-- The turns of a tenant that need no flow any more (see next_made) and may be claimed, at most p_most: those
+-- whose lease has run out first, then the newest of the due ones.
+create or replace function hybridflow.made_turns(p_tenant_id bigint, p_now timestamptz, p_most integer)
+returns table (turn_id bigint, lapsed boolean, place bigint)
+language sql
+stable
+rows 4
+set search_path = ''
+as $$
+    select f.id, f.lapsed, row_number() over (order by f.lapsed desc, f.waited desc)
+    from (
+        (
+            select t.id, true as lapsed, p_now - t.lease_until as waited from public.turns as t
+            where t.tenant_id = p_tenant_id and t.held and t.lease_until <= p_now
+                and (t.state = 'sending' or t.reply is not null)
+            order by t.lease_until limit p_most
+        )
+        union all
+        (
+            select d.id, false, d.run_after - p_now
+            from (
+                select t.id, t.session_id, t.run_after, t.reply is not null as is_made from public.turns as t
+                where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
+                order by t.run_after desc limit 100
+            ) as d
+            where d.is_made and (
+                select a.id from public.turns as a
+                where a.session_id = d.session_id and a.held and not a.beside limit 1
+            ) is null and (
+                select a.id from public.turns as a
+                where a.session_id = d.session_id and a.held and a.beside limit 1
+            ) is null
+            limit p_most
+        )
+    ) as f
+    order by f.lapsed desc, f.waited desc limit p_most
+$$;
+
 -- The tenants that have a turn whose lease has run out, and since when. Each tenant with a turn under way
 -- costs one look at the index.
 create or replace function hybridflow.lapsed_since(p_now timestamptz)
@@ -4835,7 +4922,9 @@ $$;
 -- such turns are added to p_tenants. The tenants are served in turns, in the order of p_tenants (see
 -- next_tenants). A tenant with many turns under way comes after one with few, so that a flood of messages to
 -- one tenant makes no other wait. No tenant gets more than its share at once (see room_for), and the last
--- places are left to tenants that have none. was_cut: the tenant may have more.
+-- places are left to tenants that have none. With p.without_n8n, only those turns are returned that need no
+-- flow: all of a tenant with an LLM key of its own, and the made ones of the others (see next_made). was_cut:
+-- the tenant may have more.
 create or replace function hybridflow.claimable_turns(
     p_tenants bigint[], p_lapsed boolean, p_now timestamptz, p_limit integer, p jsonb
 )
@@ -4857,6 +4946,9 @@ as $$
             select
                 a.tenant_id, a.nth, coalesce(b.turns, 0) as busy,
                 hybridflow.seats_of(a.tenant_id, p) as own,
+                coalesce((p ->> 'without_n8n')::boolean, false) and not exists (
+                    select from public.tenants as o where o.id = a.tenant_id and o.llm_api_key is not null
+                ) as only_made,
                 -- Of all tenants together twice the limit (at least 4 of each), because some may be locked.
                 greatest(2 * p_limit / count(*) over (), 4)::integer as enough,
                 least(2 * p_limit, hybridflow.room_with_n8n(a.tenant_id, b.turns, p_limit, p)) as room
@@ -4870,7 +4962,15 @@ as $$
             ) as a
             left join hybridflow.busy_tenants(p) as b on b.tenant_id = a.tenant_id
         ) as w
-        cross join lateral hybridflow.turns_of_tenant(w.tenant_id, p_now, least(w.enough, w.room)) as d
+        cross join lateral (
+            select e.turn_id, e.lapsed, e.place
+            from hybridflow.turns_of_tenant(w.tenant_id, p_now, least(w.enough, w.room)) as e
+            where not w.only_made
+            union all
+            select m.turn_id, m.lapsed, m.place
+            from hybridflow.made_turns(w.tenant_id, p_now, least(w.enough, w.room)) as m
+            where w.only_made
+        ) as d
     ) as r
     where p ->> 'own_times' is null or (
         r.has < (p ->> 'own_times')::numeric * (p_limit - r.place + 1)
@@ -5048,9 +5148,9 @@ $$;
 -- are free; the same rule is used for the places in n8n. Of its own turns, the worker says how many of each
 -- tenant are in n8n or on their way there (in_n8n), and which are not (not_in_n8n: an array of ids).
 -- `objects`: the worker can send parts of a reply that are not texts. A router of 0.2.0 cannot: it gets only
--- turns whose parts all have a text, as texts (see is_in_texts). without_n8n: only turns of tenants with an
--- LLM key of their own; no flow makes their replies. If long prompts would make the answer large, the rest of
--- the turns are left to the next call.
+-- turns whose parts all have a text, as texts (see is_in_texts). without_n8n: only turns that need no flow:
+-- those of tenants with an LLM key of their own, and those whose reply is made, or has begun to be sent. If
+-- long prompts would make the answer large, the rest of the turns are left to the next call.
 -- Never waits for a lock, nor for the disk. If a crash of the database takes a claim back, it is as if it had
 -- never been made, and its token opens nothing. The next step with the token (reserve_budget, the fence)
 -- brings the claim to the disk before anything else happens.
@@ -5085,7 +5185,9 @@ declare
     );
     v_flows integer;
     v_without_n8n boolean := coalesce((p ->> 'without_n8n')::boolean, false);
+    v_full bigint[];
     v_round record;
+    v_made bigint[] := '{}';
     v_offered bigint[];
     v_more boolean;
     v_ids bigint[];
@@ -5096,6 +5198,7 @@ declare
     v_buried bigint[] := '{}';
     v_claimed bigint[];
     v_tokens uuid[];
+    v_for_flows integer;
     v_last bigint;
     v_turns jsonb[];
     v_unreadable jsonb := '[]';
@@ -5128,24 +5231,27 @@ begin
         );
         v_limit := least(v_limit, v_flows);
     end if;
-    if v_without_n8n then
-        v_lapsed := false;  -- lapsed turns of other tenants must not be added
+    if v_limit > 0 and v_without_n8n then
+        v_full := hybridflow.full_tenants(v_limit, p);
         v_round := hybridflow.next_without_n8n(
-            v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
-            hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
+            v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500), v_full
         );
-    else
+        v_made := hybridflow.next_made(v_now, 2 * v_limit, v_full);
+    elsif v_limit > 0 then
         v_round := hybridflow.next_tenants(
             v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
             hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
         );
+    else  -- nobody is passed by
+        select '{}'::bigint[] as tenants, v_after as last, true as is_whole into v_round;
     end if;
-    if v_round.tenants = '{}' and not v_lapsed and v_buried = '{}' then
+    if v_limit <= 0 or (v_round.tenants || v_made = '{}' and (v_without_n8n or not v_lapsed)) then
         return jsonb_build_object(
-            'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
-            'after_tenant', v_round.last, 'taken', 0,
-            'more', v_limit > 0 and not v_round.is_whole and v_round.last <> v_after,
-            'left', hybridflow.is_one_due(),
+            'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb,
+            'exhausted', case when v_buried = '{}' then '[]' else hybridflow.names_of(v_buried) end,
+            'now', v_now, 'after_tenant', v_round.last, 'taken', 0,
+            'more', not v_round.is_whole and v_round.last <> v_after,
+            'left', v_lapsed or hybridflow.is_one_due(),
             'next_due_at', hybridflow.next_claimable(v_now),
             'n8n_full', coalesce(v_flows = 0, false)
         );
@@ -5153,7 +5259,8 @@ begin
     select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
     into v_offered, v_more
     from hybridflow.claimable_turns(
-        v_round.tenants, v_lapsed, v_now, v_limit, p || jsonb_build_object('n8n_free', v_flows)
+        v_round.tenants || v_made, v_lapsed and not v_without_n8n, v_now, v_limit,
+        p || jsonb_build_object('n8n_free', v_flows)
     ) as f;
     if p ->> 'objects' is null then
         select
@@ -5221,6 +5328,15 @@ begin
 
     select array_agg(c.id), array_agg(c.token) into v_claimed, v_tokens from claimed as c;
 
+    if v_flows <= v_locked then
+        select count(*) into v_for_flows
+        from public.turns as t
+        inner join public.tenants as n on n.id = t.tenant_id and n.llm_api_key is null
+        where t.id = any(v_claimed) and t.state = 'running' and t.reply is null;
+        -- What needs no place there has left some to others.
+        v_more := v_more or v_for_flows < v_flows;
+    end if;
+
     -- Tenants that were served come last the next time; if none was, the next look goes on from here.
     select n.tenant_id into v_last
     from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
@@ -5251,7 +5367,7 @@ begin
         'more', v_more,
         'taken', v_locked,
         'left', v_lapsed or hybridflow.is_one_due(),
-        'n8n_full', coalesce(v_flows <= v_locked, false),
+        'n8n_full', coalesce(v_flows <= v_for_flows, false),
         'next_due_at', case
             when v_locked < least(v_limit, cardinality(v_offered)) then v_now
             when v_for_others > 0 then greatest(hybridflow.next_claimable(v_now), v_now + interval '1 second')
