@@ -36,7 +36,7 @@ class RouterProcess:
     def __init__(self, env: Mapping[str, str]) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._env = {**_bare_environment(), "N8N_ROUTER_URL": self.url, **env}
+        self._env = {**bare_environment(), "N8N_ROUTER_URL": self.url, **env}
         self._process: Running | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the router runs
 
@@ -118,7 +118,7 @@ class RouterProcess:
         return self._process
 
 
-def _bare_environment() -> dict[str, str]:
+def bare_environment() -> dict[str, str]:
     """Return only the variables that a process needs, without this machine's configuration."""
     return {
         name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ

@@ -1,6 +1,7 @@
 """Fixtures for every test: a real PostgreSQL, and a database of its own for each that asks."""
 
 import atexit
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -55,6 +56,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Leave out the files of other parts. They are not imported, either."""
     part: Part | None = config.getoption("--part")
     return None if part is None or part.has(collection_path) else True
+
+
+def pytest_collection_finish() -> None:
+    """Let garbage collection skip what is loaded by now: it stays, and is a lot to walk through."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

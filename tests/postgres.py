@@ -28,6 +28,7 @@ FLEETING = {
     "full_page_writes": "off",
     "autovacuum": "off",
     "max_connections": "200",
+    "shared_preload_libraries": "plpgsql",  # else each connection loads it: 2 ms
 }
 _PREFIX = "hybridflow-tests-"
 _MEMORY = Path("/dev/shm")
@@ -73,6 +74,7 @@ class Databases:
         self._runner = asyncio.Runner()
         self._connection = self.wait(_connect(dsn))
         self.run(ROLES)
+        self._prove_quickly()
 
     def __enter__(self) -> Self:
         return self
@@ -105,6 +107,12 @@ class Databases:
     def _drop_what_is_left(self) -> None:
         while self._to_drop:
             self.run(f"drop database {self._to_drop.popleft()} with (force)")
+
+    def _prove_quickly(self) -> None:
+        """Let a password be proven with one hash, not 4,096: 2 ms for each connection."""
+        who = urlsplit(self._dsn)
+        self.run("set scram_iterations = 1")
+        self.run(f"alter role {who.username} password '{who.password}'")
 
     def run(self, sql: str) -> None:
         """Execute a statement of the whole server's: a database, a role."""

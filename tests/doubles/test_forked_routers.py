@@ -1,13 +1,20 @@
 """Forked routers are as processes of their own, and end with the tests."""
 
 import asyncio
+import os
+import signal
 import sys
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
 
+import psutil
 import pytest
 
+from loopback.routers import bare_environment
 from tests.forked_routers import ForkedRouter
-from tests.routers import environment
+from tests.routers import ROOT, environment
 
 NOWHERE = "postgresql://nobody@127.0.0.1:9/none"
 
@@ -40,19 +47,76 @@ async def test_one_that_cannot_start_says_why():
     router.close()
 
 
+async def test_what_this_machine_configures_is_not_loaded():
+    router = ForkedRouter(environment(NOWHERE))
+    try:
+        router.start()
+        forking = psutil.Process(router.pid).parent()
+        assert forking is not None
+        assert not forking.environ().keys() - bare_environment().keys()
+    finally:
+        router.close()
+
+
 async def test_none_outlives_the_process_that_asked_for_it():
-    asked = (
-        "import asyncio, sys; from tests.forked_routers import ForkedRouter;"
-        f" router = ForkedRouter({environment(NOWHERE)!r}); router.start();"
-        " asyncio.run(router.ready()); print(router.pid, flush=True); sys.stdin.read()"
+    async with asking("router.start(); print(router.pid, flush=True)") as program:
+        await program.stdout.readline()
+        program.kill()
+        await nothing_is_left_of(program)
+
+
+async def test_one_that_was_asked_for_by_a_process_that_was_killed_then_ends_too():
+    is_killed_soon = "signal.setitimer(signal.ITIMER_REAL, 0.2); router.start()"
+    async with asking(is_killed_soon) as program:
+        await nothing_is_left_of(program)
+
+
+async def test_none_outlives_the_process_that_forks_and_who_waits_is_told():
+    kills = (
+        "router.start(); psutil.Process(router.pid).parent().kill();"
+        " print(router.wait(), flush=True); router.start()"
+    )
+    async with asking(kills) as program:
+        said, complained = await program.communicate()
+        assert said == b"-9\n"
+        assert b"RuntimeError: the process that forks routers has ended" in complained
+        await nothing_is_left_of(program)
+
+
+@asynccontextmanager
+async def asking(then: str) -> AsyncIterator[Any]:
+    """A program with a router that is not started, in a session of its own. It waits for its end.
+
+    Whatever is left of it in the end is killed.
+    """
+    code = (
+        "import psutil, signal, sys; from tests.forked_routers import ForkedRouter;"
+        f" router = ForkedRouter({environment(NOWHERE)!r}); {then}; sys.stdin.read()"
     )
     program = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", asked, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-c", code),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+        start_new_session=True,
     )
-    assert program.stdout is not None
-    pid = int(await program.stdout.readline())
-    program.kill()
-    await program.wait()
-    async with asyncio.timeout(20):
-        while Path(f"/proc/{pid}/stat").exists():  # noqa: ASYNC240
-            await asyncio.sleep(0.01)
+    try:
+        yield program
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+        await program.communicate()
+
+
+async def nothing_is_left_of(program: asyncio.subprocess.Process) -> None:
+    """Wait until no process of its session runs."""
+    async with asyncio.timeout(60):
+        while any(map(partial(is_of, program.pid), psutil.pids())):
+            await asyncio.sleep(0.1)
+
+
+def is_of(session: int, pid: int) -> bool:
+    with suppress(ProcessLookupError, psutil.NoSuchProcess):
+        return os.getsid(pid) == session and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False

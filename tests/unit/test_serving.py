@@ -26,6 +26,7 @@ def test_what_was_loaded_at_the_start_is_looked_through_by_no_collection(
     monkeypatch.setattr("router.serving.server.configure_logging", lambda _: None)
     monkeypatch.setattr("router.serving.server.lasting", Lasting())  # these tests are no server
     settings = load_settings(environment("postgresql://nobody@127.0.0.1:9/none"), env_file=None)
+    gc.unfreeze()  # what the tests have frozen
     before = gc.get_freeze_count()
     try:
         with door() as listener:
