@@ -217,11 +217,11 @@ begin
                 ('room_for', 'iiii', array['p_tenant_id', 'p_busy', 'p_limit', 'p']::text[], array['bigint', 'integer', 'integer', 'jsonb']::text[], 0, false, 'integer'),
                 ('room_with_n8n', 'iiii', array['p_tenant_id', 'p_busy', 'p_limit', 'p']::text[], array['bigint', 'integer', 'integer', 'jsonb']::text[], 0, false, 'integer'),
                 ('full_tenants', 'ii', array['p_limit', 'p']::text[], array['integer', 'jsonb']::text[], 0, false, 'bigint[]'),
+                ('next_made', 'iii', array['p_now', 'p_enough', 'p_full']::text[], array['timestamptz', 'integer', 'bigint[]']::text[], 0, false, 'bigint[]'),
+                ('made_turns', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'lapsed', 'place']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'boolean', 'bigint']::text[], 0, true, null),
                 ('due_turns', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'run_after', 'is_oldest']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'timestamptz', 'boolean']::text[], 0, true, null),
                 ('next_tenants', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
                 ('next_without_n8n', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
-                ('next_made', 'iii', array['p_now', 'p_enough', 'p_full']::text[], array['timestamptz', 'integer', 'bigint[]']::text[], 0, false, 'bigint[]'),
-                ('made_turns', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'lapsed', 'place']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'boolean', 'bigint']::text[], 0, true, null),
                 ('lapsed_since', 'itt', array['p_now', 'tenant_id', 'lapsed_at']::text[], array['timestamptz', 'bigint', 'timestamptz']::text[], 0, true, null),
                 ('next_lapsed', 'iii', array['p_now', 'p_limit', 'p']::text[], array['timestamptz', 'integer', 'jsonb']::text[], 0, true, 'bigint'),
                 ('turns_of_tenant', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'lapsed', 'place']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'boolean', 'bigint']::text[], 0, true, null),
@@ -4603,6 +4603,92 @@ as $$
     where hybridflow.room_with_n8n(b.tenant_id, b.turns, p_limit, p) = 0
 $$;
 
+-- ==================== 0419_made_turns.sql
+
+-- HybridFlow: turns that need no flow any more, and so no place in n8n.
+
+-- The tenants without an LLM key of their own that have a turn that needs no flow any more: its reply is
+-- made, or its flow has begun to send. Such a turn need not wait while n8n is full. At most p_enough tenants:
+-- those whose lease ran out first, then those whose turn fell due last; of each kind only 200 turns are
+-- considered.
+create or replace function hybridflow.next_made(p_now timestamptz, p_enough integer, p_full bigint[])
+returns bigint[]
+language sql
+stable
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+    select coalesce(array_agg(d.tenant_id order by d.rank), '{}')
+    from (
+        select f.tenant_id, min(f.rank) as rank
+        from (
+            (
+                select t.tenant_id, row_number() over (order by t.lease_until) as rank
+                from (
+                    select a.tenant_id, a.lease_until from public.turns as a
+                    where a.held and not a.waiting and a.lease_until <= p_now
+                        and (a.state = 'sending' or a.reply is not null) and a.tenant_id <> all(p_full)
+                    order by a.lease_until limit 200
+                ) as t
+            )
+            union all
+            (
+                select t.tenant_id, 200 + row_number() over (order by t.run_after desc)
+                from (
+                    select w.tenant_id, w.run_after, w.reply is not null as is_made
+                    from public.turns as w
+                    where w.waiting and not w.held and w.run_after <= p_now
+                    order by w.run_after desc limit 200
+                ) as t
+                where t.is_made
+            )
+        ) as f
+        inner join public.tenants as n on n.id = f.tenant_id and n.llm_api_key is null
+        where f.tenant_id <> all(p_full)
+        group by f.tenant_id
+        order by min(f.rank) limit p_enough
+    ) as d
+$$;
+
+-- The turns of a tenant that need no flow any more (see next_made) and may be claimed, at most p_most: those
+-- whose lease has run out first, then the newest of the due ones.
+create or replace function hybridflow.made_turns(p_tenant_id bigint, p_now timestamptz, p_most integer)
+returns table (turn_id bigint, lapsed boolean, place bigint)
+language sql
+stable
+rows 4
+set search_path = ''
+as $$
+    select f.id, f.lapsed, row_number() over (order by f.lapsed desc, f.waited desc)
+    from (
+        (
+            select t.id, true as lapsed, p_now - t.lease_until as waited from public.turns as t
+            where t.tenant_id = p_tenant_id and t.held and t.lease_until <= p_now
+                and (t.state = 'sending' or t.reply is not null)
+            order by t.lease_until limit p_most
+        )
+        union all
+        (
+            select d.id, false, d.run_after - p_now
+            from (
+                select t.id, t.session_id, t.run_after, t.reply is not null as is_made from public.turns as t
+                where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
+                order by t.run_after desc limit 100
+            ) as d
+            where d.is_made and (
+                select a.id from public.turns as a
+                where a.session_id = d.session_id and a.held and not a.beside limit 1
+            ) is null and (
+                select a.id from public.turns as a
+                where a.session_id = d.session_id and a.held and a.beside limit 1
+            ) is null
+            limit p_most
+        )
+    ) as f
+    order by f.lapsed desc, f.waited desc limit p_most
+$$;
+
 -- ==================== 0420_due_turns.sql
 
 -- HybridFlow: which turns are next: the due ones, tenant by tenant, each tenant within its share.
@@ -4779,88 +4865,6 @@ begin
         end if;
     end loop;
 end
-$$;
-
--- The tenants without an LLM key of their own that have a turn that needs no flow any more: its reply is
--- made, or its flow has begun to send. Such a turn need not wait while n8n is full. At most p_enough tenants:
--- those whose lease ran out first, then those whose turn fell due last; of each kind only 200 turns are
--- considered.
-create or replace function hybridflow.next_made(p_now timestamptz, p_enough integer, p_full bigint[])
-returns bigint[]
-language sql
-stable
-set search_path = ''
-set enable_bitmapscan = off
-set enable_sort = off
-as $$
-    select coalesce(array_agg(d.tenant_id order by d.rank), '{}')
-    from (
-        select f.tenant_id, min(f.rank) as rank
-        from (
-            (
-                select t.tenant_id, row_number() over (order by t.lease_until) as rank
-                from (
-                    select a.tenant_id, a.lease_until from public.turns as a
-                    where a.held and not a.waiting and a.lease_until <= p_now
-                        and (a.state = 'sending' or a.reply is not null) and a.tenant_id <> all(p_full)
-                    order by a.lease_until limit 200
-                ) as t
-            )
-            union all
-            (
-                select t.tenant_id, 200 + row_number() over (order by t.run_after desc)
-                from (
-                    select w.tenant_id, w.run_after, w.reply is not null as is_made
-                    from public.turns as w
-                    where w.waiting and not w.held and w.run_after <= p_now
-                    order by w.run_after desc limit 200
-                ) as t
-                where t.is_made
-            )
-        ) as f
-        inner join public.tenants as n on n.id = f.tenant_id and n.llm_api_key is null
-        where f.tenant_id <> all(p_full)
-        group by f.tenant_id
-        order by min(f.rank) limit p_enough
-    ) as d
-$$;
-
--- The turns of a tenant that need no flow any more (see next_made) and may be claimed, at most p_most: those
--- whose lease has run out first, then the newest of the due ones.
-create or replace function hybridflow.made_turns(p_tenant_id bigint, p_now timestamptz, p_most integer)
-returns table (turn_id bigint, lapsed boolean, place bigint)
-language sql
-stable
-rows 4
-set search_path = ''
-as $$
-    select f.id, f.lapsed, row_number() over (order by f.lapsed desc, f.waited desc)
-    from (
-        (
-            select t.id, true as lapsed, p_now - t.lease_until as waited from public.turns as t
-            where t.tenant_id = p_tenant_id and t.held and t.lease_until <= p_now
-                and (t.state = 'sending' or t.reply is not null)
-            order by t.lease_until limit p_most
-        )
-        union all
-        (
-            select d.id, false, d.run_after - p_now
-            from (
-                select t.id, t.session_id, t.run_after, t.reply is not null as is_made from public.turns as t
-                where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
-                order by t.run_after desc limit 100
-            ) as d
-            where d.is_made and (
-                select a.id from public.turns as a
-                where a.session_id = d.session_id and a.held and not a.beside limit 1
-            ) is null and (
-                select a.id from public.turns as a
-                where a.session_id = d.session_id and a.held and a.beside limit 1
-            ) is null
-            limit p_most
-        )
-    ) as f
-    order by f.lapsed desc, f.waited desc limit p_most
 $$;
 
 -- The tenants that have a turn whose lease has run out, and since when. Each tenant with a turn under way
@@ -5264,7 +5268,7 @@ begin
         v_limit := least(v_limit, v_flows);
     end if;
     if v_limit > 0 and v_without_n8n then
-        v_full := hybridflow.full_tenants(v_limit, p);
+        v_full := hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows));
         v_round := hybridflow.next_without_n8n(
             v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500), v_full
         );
@@ -21133,7 +21137,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '0c5d8270f67cd3cc657f660a425dd4b2d334e1c5e00d9286194611d759e74385')
+    ('20261126145950', 'v0_3_0', 'e6784d3e9215b54afd69371097660a1c81d36bd926c78701c36d56bac65e3d1c')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -211,7 +211,7 @@ begin
         v_limit := least(v_limit, v_flows);
     end if;
     if v_limit > 0 and v_without_n8n then
-        v_full := hybridflow.full_tenants(v_limit, p);
+        v_full := hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows));
         v_round := hybridflow.next_without_n8n(
             v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500), v_full
         );

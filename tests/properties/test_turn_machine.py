@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -450,6 +451,7 @@ class TurnMachine(RuleBasedStateMachine):
         assert wrong == []
 
 
+@pytest.mark.timeout(900)  # thousands of calls, each in a transaction of its own
 def test_the_turn_machine_holds_in_any_interleaving(database_url: str):
     TurnMachine.url = database_url
     TurnMachine.loop = asyncio.new_event_loop()

@@ -105,7 +105,7 @@ def make_poster(client: httpx.AsyncClient):
                 headers={"X-Webhook-Secret": WEBHOOK_SECRET},
             ),
             loop,
-        ).result(timeout=30)
+        ).result(timeout=120)
         assert answer.status_code < 500, (answer.status_code, answer.text, body)
         return answer.status_code
 
