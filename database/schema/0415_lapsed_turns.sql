@@ -139,8 +139,9 @@ as $$
 $$;
 
 -- How many more turns may be given to n8n now; a burst waits here, not in n8n. The turns p_not_there are no
--- longer in n8n. Nor is a turn whose reply has been made, however long sending takes, or a turn that is put
--- aside: nobody works on it until its line is back, or until its doubt is looked up again.
+-- longer in n8n, or the caller has counted them. Neither is a turn there whose reply has been made, however
+-- long sending takes, nor one that is put aside: nobody works on it until its line is back, or until its
+-- doubt is looked up again.
 create or replace function hybridflow.free_flows_without(p_max_in_flight integer, p_not_there bigint[])
 returns integer
 language sql

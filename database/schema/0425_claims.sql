@@ -114,8 +114,8 @@ as $$
 $$;
 
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
--- n8n_max_in_flight?, in_n8n?: {<tenant_id>: turns}, not_in_n8n?, own?: {<tenant_id>: turns}, own_max?,
--- sitting?: {<tenant_id>: turns}, own_times?, answer_within_minutes?, objects?, without_n8n?})
+-- n8n_max_in_flight?, in_n8n?: {<tenant_id>: turns}, ids_in_n8n?, not_in_n8n?, own?: {<tenant_id>: turns},
+-- own_max?, sitting?: {<tenant_id>: turns}, own_times?, answer_within_minutes?, objects?, without_n8n?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active ones whose
 -- lease has run out. Each gets a new token (the old one is dead) and a lease; finding out about a send in
 -- doubt does not count as an attempt. Turns that are older than answer_within_minutes end as 'too_old'. The
@@ -125,7 +125,8 @@ $$;
 -- run out, and own_max is how many that may be. `sitting` is how many of them have one of the worker's seats;
 -- if it is not given, all have one. A tenant gets another seat while it has fewer than own_times as many as
 -- are free; the same rule is used for the places in n8n. Of its own turns, the worker says how many of each
--- tenant are in n8n or on their way there (in_n8n), and which are not (not_in_n8n: an array of ids).
+-- tenant are in n8n or on their way there (in_n8n), which these are (ids_in_n8n: an array), and which are not
+-- (not_in_n8n: an array of ids).
 -- `objects`: the worker can send parts of a reply that are not texts. A router of 0.2.0 cannot: it gets only
 -- turns whose parts all have a text, as texts (see is_in_texts). without_n8n: only turns that need no flow:
 -- those of tenants with an LLM key of their own, and those whose reply is made, or has begun to be sent. If
@@ -163,6 +164,7 @@ declare
         select from public.turns as t where t.held and not t.waiting and t.lease_until <= v_now
     );
     v_flows integer;
+    v_there bigint[];
     v_without_n8n boolean := coalesce((p ->> 'without_n8n')::boolean, false);
     v_full bigint[];
     v_round record;
@@ -205,8 +207,12 @@ begin
         );
     end if;
     if p ->> 'n8n_max_in_flight' is not null then
+        -- Those on their way there have their places, although the state does not count them yet.
+        v_there := array(
+            select k.id::bigint from jsonb_array_elements_text(nullif(p -> 'ids_in_n8n', 'null')) as k (id)
+        );
         v_flows := hybridflow.free_flows_without(
-            (p ->> 'n8n_max_in_flight')::integer, hybridflow.not_in_n8n(p)
+            (p ->> 'n8n_max_in_flight')::integer - cardinality(v_there), hybridflow.not_in_n8n(p) || v_there
         );
         v_limit := least(v_limit, v_flows);
     end if;
@@ -312,8 +318,9 @@ begin
         from public.turns as t
         inner join public.tenants as n on n.id = t.tenant_id and n.llm_api_key is null
         where t.id = any(v_claimed) and t.state = 'running' and t.reply is null;
-        -- What needs no place there has left some to others.
-        v_more := v_more or v_for_flows < v_flows;
+        -- What needs no place there has left some to others. A router of 0.2.0 does not say which turns are
+        -- on their way there: it would get their places again at once.
+        v_more := v_more or (v_for_flows < v_flows and p ->> 'ids_in_n8n' is not null);
     end if;
 
     -- Tenants that were served come last the next time; if none was, the next look goes on from here.

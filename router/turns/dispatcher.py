@@ -225,6 +225,7 @@ class Dispatcher:
             tenant_max=max(1, int(places.count * share)) if is_shared and places else None,
             n8n_max_in_flight=places.count if places else None,
             in_n8n=Counter(there.values()) if places else None,
+            ids_in_n8n=tuple(there) if places else None,
             not_in_n8n=not_there if places else None,
             own=own if is_shared else None,
             own_max=math.ceil(limits.parallel * share) if is_shared else None,
@@ -236,7 +237,9 @@ class Dispatcher:
 
     def _without_n8n(self, free: int) -> ClaimTurns:
         """Say what to claim while n8n is full: what needs no flow has seats all the same."""
-        of_n8n = dict.fromkeys(("tenant_max", "n8n_max_in_flight", "in_n8n", "not_in_n8n"))
+        of_n8n = dict.fromkeys(
+            ("tenant_max", "n8n_max_in_flight", "in_n8n", "ids_in_n8n", "not_in_n8n")
+        )
         others = {"after_tenant": self._after_without_n8n, "without_n8n": True}
         return self._what_to_claim(free).model_copy(update=of_n8n | others)
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -125,6 +126,19 @@ async def test_nor_does_it_take_one_before_its_reply_is_being_made(
     await desk.due(shops["crowded"], 4)
     await desk.looks()
     assert desk.claimed == {"own": 5, "crowded": 2}
+
+
+async def test_what_is_on_its_way_there_has_a_place_before_the_state_knows(
+    desk: Desk, shops: dict[str, int]
+):
+    """Another router has two of its turns there, and a claim looks again at once."""
+    await desk.fill_n8n(shops["crowded"])
+    limits = replace(desk.limits, parallel=20, flows=4)
+    desk.dispatcher = Dispatcher(desk, limits, desk._begin)
+    await desk.due(shops["own"], 5)
+    await desk.due(shops["quiet"], 5)
+    await desk.looks()
+    assert desk.claimed == {"own": 5, "quiet": 2}
 
 
 async def test_a_router_that_has_filled_n8n_does_not_look_again_and_again_where_nothing_is_due(

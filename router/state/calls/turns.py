@@ -37,6 +37,7 @@ class ClaimTurns(Asked):
     tenant_max: int | None = None
     n8n_max_in_flight: int | None = None
     in_n8n: dict[str, int] | None = None
+    ids_in_n8n: tuple[int, ...] | None = None
     not_in_n8n: tuple[int, ...] | None = None
     own: dict[str, int] | None = None
     own_max: int | None = None
