@@ -1,9 +1,11 @@
 -- HybridFlow: turns that need no flow any more, and so no place in n8n.
 
 -- The tenants without an LLM key of their own that have a turn that needs no flow any more: its reply is
--- made, or its flow has begun to send. Such a turn need not wait while n8n is full. At most p_enough tenants:
--- those whose lease ran out first, then those whose turn fell due last; of each kind only 200 turns are
--- considered.
+-- made, or its flow has begun to send. Such a turn need not wait while n8n is full. At most p_enough tenants,
+-- and none of p_full, which may have no more: first those whose lease ran out longest ago, then those whose
+-- turn fell due most recently. Of the first kind only 200 turns are considered. Of all due turns only the 200
+-- newest are looked at, so that a long queue costs no more: an older one waits for its tenant's next turn in
+-- the round, when n8n has a place.
 create or replace function hybridflow.next_made(p_now timestamptz, p_enough integer, p_full bigint[])
 returns bigint[]
 language sql
@@ -44,8 +46,9 @@ as $$
     ) as d
 $$;
 
--- The turns of a tenant that need no flow any more (see next_made) and may be claimed, at most p_most: those
--- whose lease has run out first, then the newest of the due ones.
+-- The turns of a tenant that need no flow any more (see next_made) and may be claimed, at most p_most: first
+-- those whose lease has run out, then the due ones, the newest first. Only the 100 newest due turns are
+-- looked at, as in due_turns.
 create or replace function hybridflow.made_turns(p_tenant_id bigint, p_now timestamptz, p_most integer)
 returns table (turn_id bigint, lapsed boolean, place bigint)
 language sql

@@ -266,8 +266,8 @@ $$;
 -- next_tenants). A tenant with many turns under way comes after one with few, so that a flood of messages to
 -- one tenant makes no other wait. No tenant gets more than its share at once (see room_for), and the last
 -- places are left to tenants that have none. With p.without_n8n, only those turns are returned that need no
--- flow: all of a tenant with an LLM key of its own, and the made ones of the others (see next_made). was_cut:
--- the tenant may have more.
+-- flow: all of a tenant with an LLM key of its own, and of the others those that need none any more (see
+-- made_turns). was_cut: the tenant may have more.
 create or replace function hybridflow.claimable_turns(
     p_tenants bigint[], p_lapsed boolean, p_now timestamptz, p_limit integer, p jsonb
 )

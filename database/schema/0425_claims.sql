@@ -227,7 +227,7 @@ begin
             v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
             hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
         );
-    else  -- nobody is passed by
+    else  -- the round stays where it is: nobody would be served
         select '{}'::bigint[] as tenants, v_after as last, true as is_whole into v_round;
     end if;
     if v_limit <= 0 or (v_round.tenants || v_made = '{}' and (v_without_n8n or not v_lapsed)) then

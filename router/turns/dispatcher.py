@@ -60,7 +60,7 @@ def comes_round(began: int, before: int, after: int) -> bool:
 
 
 def _needs_no_flow(turn: ClaimedTurn) -> bool:
-    """Whether no flow makes the reply: it is made, a flow has begun to send it, or never does."""
+    """Whether no flow makes the reply: it is made or begun, or the tenant has its own LLM key."""
     return turn.reply is not None or bool(turn.parts) or turn.tenant.llm_api_key is not None
 
 
@@ -150,7 +150,7 @@ class Dispatcher:
             due_in = SOON if claimed.more else seconds_until(claimed.next_due_at, claimed.now)
             look = Look(look.more, due_in, claimed.left)
         if self._left and self._seats.free > 0 and self._has_no_place_in_n8n():
-            # Another handler may take over one of these turns, and nothing reports that.
+            # Another handler may take over a turn that has a place there, and nothing reports that.
             look = Look(more=False, due_in=SOON)
         return look
 

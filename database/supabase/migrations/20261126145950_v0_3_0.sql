@@ -4577,9 +4577,11 @@ $$;
 -- HybridFlow: turns that need no flow any more, and so no place in n8n.
 
 -- The tenants without an LLM key of their own that have a turn that needs no flow any more: its reply is
--- made, or its flow has begun to send. Such a turn need not wait while n8n is full. At most p_enough tenants:
--- those whose lease ran out first, then those whose turn fell due last; of each kind only 200 turns are
--- considered.
+-- made, or its flow has begun to send. Such a turn need not wait while n8n is full. At most p_enough tenants,
+-- and none of p_full, which may have no more: first those whose lease ran out longest ago, then those whose
+-- turn fell due most recently. Of the first kind only 200 turns are considered. Of all due turns only the 200
+-- newest are looked at, so that a long queue costs no more: an older one waits for its tenant's next turn in
+-- the round, when n8n has a place.
 create or replace function hybridflow.next_made(p_now timestamptz, p_enough integer, p_full bigint[])
 returns bigint[]
 language sql
@@ -4620,8 +4622,9 @@ as $$
     ) as d
 $$;
 
--- The turns of a tenant that need no flow any more (see next_made) and may be claimed, at most p_most: those
--- whose lease has run out first, then the newest of the due ones.
+-- The turns of a tenant that need no flow any more (see next_made) and may be claimed, at most p_most: first
+-- those whose lease has run out, then the due ones, the newest first. Only the 100 newest due turns are
+-- looked at, as in due_turns.
 create or replace function hybridflow.made_turns(p_tenant_id bigint, p_now timestamptz, p_most integer)
 returns table (turn_id bigint, lapsed boolean, place bigint)
 language sql
@@ -4928,8 +4931,8 @@ $$;
 -- next_tenants). A tenant with many turns under way comes after one with few, so that a flood of messages to
 -- one tenant makes no other wait. No tenant gets more than its share at once (see room_for), and the last
 -- places are left to tenants that have none. With p.without_n8n, only those turns are returned that need no
--- flow: all of a tenant with an LLM key of its own, and the made ones of the others (see next_made). was_cut:
--- the tenant may have more.
+-- flow: all of a tenant with an LLM key of its own, and of the others those that need none any more (see
+-- made_turns). was_cut: the tenant may have more.
 create or replace function hybridflow.claimable_turns(
     p_tenants bigint[], p_lapsed boolean, p_now timestamptz, p_limit integer, p jsonb
 )
@@ -5253,7 +5256,7 @@ begin
             v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
             hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
         );
-    else  -- nobody is passed by
+    else  -- the round stays where it is: nobody would be served
         select '{}'::bigint[] as tenants, v_after as last, true as is_whole into v_round;
     end if;
     if v_limit <= 0 or (v_round.tenants || v_made = '{}' and (v_without_n8n or not v_lapsed)) then
