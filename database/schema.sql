@@ -5411,7 +5411,7 @@ begin
         'exhausted', case when v_buried = '{}' then '[]' else hybridflow.names_of(v_buried) end,
         'now', v_now,
         'after_tenant', coalesce(v_last, v_round.last, v_after),
-        'more', v_more,
+        'more', v_more or v_unreadable <> '[]',  -- those hold no place
         'taken', v_locked,
         'left', v_lapsed or hybridflow.is_one_due(),
         'n8n_full', coalesce(v_flows <= v_for_flows, false),
@@ -21148,7 +21148,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'a89436f9399ab9776326cb787e970da01fc155433520f117c08e73f6d6cccc5e')
+    ('20261126145950', 'v0_3_0', 'cb30a478bc0d4da5ec8b15bfc2de59d49b5cb248be16c1cf74870e9c4433302a')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -260,5 +260,5 @@ class Dispatcher:
     def _begin(self, turn: ClaimedTurn | NotRead) -> UnderWay:
         read = readable(turn)
         seat = self._seats.seat(read.tenant.tenant_id, read.tenant.evo_server_url)
-        seat.is_made = _needs_no_flow(read)
+        seat.needs_no_flow = _needs_no_flow(read)
         return UnderWay(read, self._begin_attempt(read, seat), seat)

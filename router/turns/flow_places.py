@@ -21,7 +21,7 @@ class Seated(Protocol):
         """Whether its reply is about to be made, or being made."""
 
     @property
-    def is_made(self) -> bool:
+    def needs_no_flow(self) -> bool:
         """Whether no flow makes its reply, or none does any more."""
 
 
@@ -34,7 +34,7 @@ class FlowPlaces:
 
     def has(self, turn_id: int, seat: Seated) -> bool:
         """Whether the reply to a turn of this router is made in n8n, or about to be."""
-        return seat.is_taken and not seat.is_made and not self._is_elsewhere(turn_id)
+        return seat.is_taken and not seat.needs_no_flow and not self._is_elsewhere(turn_id)
 
     def free(self, own: Collection[tuple[int, Seated]]) -> int:
         """Return how many places the turns of this router leave free."""

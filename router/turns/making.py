@@ -93,7 +93,8 @@ class Making:
         except TimeoutError as error:
             raise LlmAway("the reply took too long to be made") from error
         finally:
-            hand.seat.is_made = not isinstance(reply, HandedOver)  # a flow is still making that one
+            # What was handed over, a flow is still making.
+            hand.seat.needs_no_flow = not isinstance(reply, HandedOver)
         return reply
 
     async def decline(self, error: LlmRefused) -> None:

@@ -115,14 +115,14 @@ class Seats:
 class Seat:
     """One attempt's seat: it sits while its reply is made, stands while it waits for a server.
 
-    `server` is the address of the tenant's Evolution. `is_made` means that no flow makes the reply,
-    or none does any more.
+    `server` is the address of the tenant's Evolution. `needs_no_flow` means that no flow makes the
+    reply, or none does any more.
     """
 
     def __init__(self, seats: Seats, tenant_id: int, server: str) -> None:
         self.tenant_id = tenant_id
         self.server = server.partition("://")[2].partition("/")[0].lower() or server
-        self.is_made = False
+        self.needs_no_flow = False
         self._seats = seats
         self._place = seats.sit_now(tenant_id)
         self._room: Place | None = None
@@ -140,7 +140,7 @@ class Seat:
 
     def flow_has_answered(self) -> None:
         """Note that n8n is done: its next turn need not wait until this reply is sent."""
-        self.is_made = True
+        self.needs_no_flow = True
         self._seats.answered()
 
     def stand_now(self) -> None:

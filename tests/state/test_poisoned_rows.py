@@ -99,6 +99,18 @@ async def test_the_claim_says_which_turn_could_not_be_read(talk: Conversation):
     assert "22012" in told["error"]
 
 
+@pytest.mark.spoils
+async def test_a_turn_that_cannot_be_read_leaves_its_place_to_the_next(talk: Conversation):
+    await two_wait(talk)
+    await poisoned(talk, OF_TURNS)
+    limits = {"limit": 1, "lease_seconds": 60, "max_attempts": 5, "history_limit": 50}
+    answer = await talk.database.call("claim_turns", {**limits, "worker": "test"})
+    assert (len(answer["turns"]), len(answer["unreadable"]), answer["more"]) == (0, 1, True)
+    limits["after_tenant"] = answer["after_tenant"]
+    (next_one,) = (await talk.database.call("claim_turns", {**limits, "worker": "test"}))["turns"]
+    assert next_one["tenant"]["instance_name"] == "bakery"
+
+
 async def test_turns_with_long_prompts_are_given_out_a_few_at_a_time(talk: Conversation):
     """What one answer holds has an end, whatever a tenant's row says."""
     await talk.open_shop("bakery")

@@ -11,12 +11,12 @@ class At:
     """How far a reply is."""
 
     is_taken: bool = False
-    is_made: bool = False
+    needs_no_flow: bool = False
 
 
 BEING_MADE = At(is_taken=True)
-NOT_SENT_YET = At(is_taken=True, is_made=True)
-BEING_SENT = At(is_made=True)
+NOT_SENT_YET = At(is_taken=True, needs_no_flow=True)
+BEING_SENT = At(needs_no_flow=True)
 STANDS = At()
 
 

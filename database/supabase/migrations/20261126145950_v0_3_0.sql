@@ -5379,7 +5379,7 @@ begin
         'exhausted', case when v_buried = '{}' then '[]' else hybridflow.names_of(v_buried) end,
         'now', v_now,
         'after_tenant', coalesce(v_last, v_round.last, v_after),
-        'more', v_more,
+        'more', v_more or v_unreadable <> '[]',  -- those hold no place
         'taken', v_locked,
         'left', v_lapsed or hybridflow.is_one_due(),
         'n8n_full', coalesce(v_flows <= v_for_flows, false),
