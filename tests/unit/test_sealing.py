@@ -16,7 +16,7 @@ def test_what_is_sealed_opens_in_its_place():
     vault = Vault([NEW])
     sealed = vault.seal("EVO-chave-ção", HERE)
     assert is_sealed(sealed)
-    assert "EVO" not in sealed
+    assert "EVO-chave" not in sealed
     assert vault.open(sealed, HERE).get_secret_value() == "EVO-chave-ção"
 
 
