@@ -86,7 +86,8 @@ class Stage:
         return await self.open_shop("nuvem")
 
     async def sql(self, query: str, *arguments: object) -> list[dict[str, Any]]:
-        return [dict(row) for row in await self.database._pool.fetch(query, *arguments)]
+        rows = await self.database._pool.fetch(query, *arguments, timeout=DEADLINE)
+        return [dict(row) for row in rows]
 
     async def until(
         self, query: str, found: Callable[[list[dict[str, Any]]], bool], within: float = DEADLINE

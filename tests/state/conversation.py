@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from loopback.waiting import DEADLINE
 from router.state.database import Json
 
 MARIA = "5511955550001@s.whatsapp.net"
@@ -29,11 +30,11 @@ class Conversation:
         self.offset = timedelta()
 
     async def sql(self, query: str, *arguments: object) -> list[dict[str, Any]]:
-        rows = await self.database._pool.fetch(query, *arguments)
+        rows = await self.database._pool.fetch(query, *arguments, timeout=DEADLINE)
         return [dict(row) for row in rows]
 
     async def value(self, query: str, *arguments: object) -> Any:
-        return await self.database._pool.fetchval(query, *arguments)
+        return await self.database._pool.fetchval(query, *arguments, timeout=DEADLINE)
 
     async def open_shop(self, instance: str | None = None, **settings: object) -> int:
         name = instance or self.instance
