@@ -24,10 +24,16 @@ PATIENCE = 120  # seconds for what loads a router, beside the other rows of test
 pytestmark = pytest.mark.timeout(600)
 
 
+_started: "list[subprocess.Popen[str]]" = []
+
+
 @pytest.fixture
 def folder():
     with fleeting_folder() as folder:
         yield folder
+        while _started:  # what a test that failed has left is killed; what it started ends with it
+            with _started.pop() as program:
+                program.kill()
 
 
 def start(
@@ -36,7 +42,7 @@ def start(
     kept = {name: os.environ[name] for name in ("HOME", "XDG_CACHE_HOME") if name in os.environ}
     env = {"PATH": os.environ["PATH"], "HYBRIDFLOW_DATA": str(folder), "API_PORT": str(port)}
     env |= {**kept, **configuration}
-    return subprocess.Popen(
+    program = subprocess.Popen(
         [sys.executable, "-m", module, *options],
         cwd=ROOT,
         env=env,
@@ -44,6 +50,8 @@ def start(
         stderr=subprocess.STDOUT,
         text=True,
     )
+    _started.append(program)
+    return program
 
 
 def until(program: "subprocess.Popen[str]", sign: str) -> str:
