@@ -45,14 +45,19 @@ class EvolutionSends(Exchange):
         path: str,
         body: Mapping[str, Any],
         seconds: float | None = None,
+        begin_by: float | None = None,
     ) -> SentMessage:
         """Send by any path of Evolution: `message/sendText`, …; `body` has the number.
 
         It is a success only if the answer has the message's id (`key.id`). From 2.4 on, Evolution
         uses the `messageId` of `body`; older versions, and channels other than Baileys, make their
-        own id. `seconds` limits the whole exchange, if it differs from the client's time-out.
+        own id. `seconds` limits the whole exchange, if it differs from the client's time-out. After
+        `begin_by` (monotonic) nothing is sent any more: EvolutionAway.
         """
-        sent = await self._post(instance, path, body, seconds)
+        request = self._request(instance, path, body, seconds)
+        if begin_by is not None:
+            request.extensions["begin_by"] = begin_by
+        sent = await self._exchange(request, is_send=True)
         return await read_beside_the_loop(sent.content, partial(_sent_message, sent, body))
 
     async def send_presence(
@@ -79,17 +84,17 @@ class EvolutionSends(Exchange):
             raise
         return True
 
-    async def _post(
+    def _request(
         self, instance: Instance, path: str, body: Mapping[str, Any], seconds: float | None
-    ) -> httpx.Response:
-        """Post a send. The response may repeat the media, of which only a little is kept."""
+    ) -> httpx.Request:
+        """Return a send. The response may repeat the media, of which only a little is kept."""
         request = request_for(self._http, instance, "POST", path, body)
         request.extensions["longest"] = LONGEST_WORD + REPEATS * len(request.content)
         request.extensions["kept"] = LONGEST_ANSWER
         if seconds is not None:
             times = httpx.Timeout(seconds, pool=self._http.timeout.pool)
             request.extensions["timeout"] = times.as_dict()
-        return await self._exchange(request, is_send=True)
+        return request
 
 
 def _sent_message(sent: httpx.Response, body: Mapping[str, Any]) -> SentMessage:

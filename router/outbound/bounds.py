@@ -38,22 +38,37 @@ class Bounds:
 
     A connection must be open within `connect` seconds, or within the total time if that is shorter.
     `work` is the cost of the head and of the frames of the body, in bytes. `has_line` is set when
-    the exchange has a connection: from then on the request may have been sent.
+    the exchange has a connection: from then on the request may have been sent. A request with a
+    body is not written after `begin_by` (monotonic); `is_late` says that this happened.
     """
 
     ends_at: float
     longest: int
     connect: float | None = None
+    begin_by: float | None = None
     has_line: bool = False
+    is_late: bool = False
     came: int = 0
     of_body: int = 0
     work: int = 0
     lines: int = 0
 
     @classmethod
-    def within(cls, seconds: float, longest: int, connect: float | None = None) -> "Bounds":
+    def within(
+        cls,
+        seconds: float,
+        longest: int,
+        connect: float | None = None,
+        begin_by: float | None = None,
+    ) -> "Bounds":
         """Return the bounds of an exchange that begins now."""
-        return cls(time.monotonic() + seconds, longest, connect)
+        return cls(time.monotonic() + seconds, longest, connect, begin_by)
+
+    def may_begin(self) -> bool:
+        """Whether the request may still be written; call this right before it is."""
+        if self.begin_by is not None and time.monotonic() > self.begin_by:
+            self.is_late = True
+        return not self.is_late
 
     def left(self, patience: float | None) -> float:
         """Return how many seconds are left to wait."""

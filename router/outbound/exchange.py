@@ -19,6 +19,7 @@ from yarl import URL
 
 from router.outbound.bounds import HEADS_AND_FRAMES, Bounds, current
 from router.outbound.line import Line
+from router.outbound.punctual import Request
 from router.outbound.trust import trusted
 from router.outbound.unread import Unread
 
@@ -114,6 +115,7 @@ class Exchanges:
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
+            request_class=Request,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=_NOT_ADDED,

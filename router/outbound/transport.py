@@ -76,6 +76,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
             times.get("read") or _LONGEST_EXCHANGE,
             request.extensions.get("longest", LONGEST_ANSWER),
             times.get("connect"),
+            request.extensions.get("begin_by"),
         )
         steps = _Steps(bounds, self._pace, request)
         try:
@@ -114,6 +115,9 @@ class BoundedTransport(httpx.AsyncBaseTransport):
                 request.method, str(url), request.headers.raw, _body(request), bounds
             )
         except FAILURES as error:
+            if bounds.is_late:
+                message = "the request could not begin in time"
+                raise httpx.ConnectTimeout(message, request=request) from error
             raise as_httpx(error, request, is_sent=bounds.has_line) from error
 
 

@@ -70,13 +70,14 @@ class SendTerms:
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """A send that passed the fence."""
+    """A send that passed the fence. Its request may begin until `begin_by` (monotonic)."""
 
     message_id: int
     tenant_id: int
     address: str
     chosen_id: str | None
     instance: Instance
+    begin_by: float
 
 
 class Outbox:
@@ -143,7 +144,7 @@ class Outbox:
         self, speaker: Speaker, message: Outgoing, instance: Instance | None
     ) -> _Begun | Sent | InDoubt:
         """Pass the fence, or return what became of the same message before."""
-        asked_at = self._clock()
+        begin_by = self._clock() + self._terms.times.patience
         upload = upload_seconds(message.size)
         sending = Sending(
             {
@@ -165,12 +166,13 @@ class Outbox:
             address=passed.address,
             chosen_id=passed.chosen_id,
             instance=instance or await self._instance_begun(passed),
+            begin_by=begin_by,
         )
         if message.is_emptied:
             # The send that this one repeats has failed meanwhile: the caller must retry with media.
             await self._fail(begun, EvolutionAway("the same message was not sent a moment ago"))
-        if self._clock() - asked_at > self._terms.times.patience:
-            # A human may have written since the fence was asked.
+        if self._clock() > begin_by:
+            # A human may have written since the fence was asked, or the send may be taken for lost.
             await self._fail(begun, EvolutionAway("the router stood still before the send"))
         return begun
 
@@ -187,7 +189,9 @@ class Outbox:
         body = message.addressed(begun.address, chosen_id)
         seconds = self._terms.times.exchange(upload_seconds(message.size))
         try:
-            return await self._evolution.send(begun.instance, message.path, body, seconds)
+            return await self._evolution.send(
+                begun.instance, message.path, body, seconds, begun.begin_by
+            )
         except EvolutionError as error:
             return error
         except Exception as error:  # noqa: BLE001 - the message may have left before any error

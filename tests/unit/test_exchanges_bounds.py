@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from router.outbound.bounds import LONGEST_ANSWER, AnswerTooLong
+from router.outbound.line import Line as OurLine
 from tests.exchanges import OK, Line, Talk, client, friendly, server
 from tests.for_each import for_each
 
@@ -264,3 +265,39 @@ async def test_the_lines_of_a_head_come_as_they_are():
         answer = await http.get(there.url)
     assert answer.headers.get_list("set-cookie") == ["a=1", "b=2"]
     assert (answer.headers["x-name"], answer.headers["x-empty"]) == ("São", "")
+
+
+@pytest.mark.parametrize("before", [0, 1], ids=["a new connection", "a kept connection"])
+async def test_a_process_that_stood_still_does_not_begin_too_late(
+    before: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state may have judged meanwhile that it was not sent, and sent it again."""
+    has_connection = OurLine.set_response_params
+
+    def stand_still(line: OurLine, **given: object) -> None:
+        has_connection(line, **given)
+        time.sleep(IN_TIME + 0.1)
+
+    async with server(friendly) as there, client() as http:
+        for _ in range(before):
+            await http.post(there.url, json={"text": "oi"})
+        monkeypatch.setattr(OurLine, "set_response_params", stand_still)
+        request = http.build_request("POST", there.url, json={"text": "oi"})
+        request.extensions["begin_by"] = time.monotonic() + IN_TIME
+        with pytest.raises(httpx.ConnectTimeout, match="could not begin in time"):
+            await http.send(request)
+        monkeypatch.undo()
+        await http.post(there.url, json={"text": "after it"})
+    assert there.asked == before + 1
+
+
+async def test_what_began_in_time_may_take_longer() -> None:
+    async def pause(line: Line) -> None:
+        await line.hear()
+        await asyncio.sleep(IN_TIME + 0.1)
+        await line.say(OK + b"Content-Length: 0\r\n\r\n")
+
+    async with server(pause) as there, client() as http:
+        request = http.build_request("POST", there.url, json={"text": "oi"})
+        request.extensions["begin_by"] = time.monotonic() + IN_TIME
+        assert (await http.send(request)).status_code == 200

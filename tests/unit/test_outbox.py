@@ -78,6 +78,7 @@ class Phone:
         self.bodies: list[Json] = []
         self.paths: list[str] = []
         self.times: list[float] = []
+        self.begins_by: float | None = None
         self.answer = answer
         self.goes_on = asyncio.Event()
         self.goes_on.set()
@@ -86,6 +87,7 @@ class Phone:
         self.bodies.append(json.loads(request.content))
         self.paths.append(request.url.path)
         self.times.append(request.extensions["timeout"]["read"])
+        self.begins_by = request.extensions["begin_by"]
         await self.goes_on.wait()
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -299,6 +301,13 @@ async def test_a_router_that_stood_still_behind_the_fence_sends_nothing() -> Non
     assert failed.value.is_away
     assert phone.bodies == []
     assert ledger.functions == ["begin_flow_send", "fail_send"]
+
+
+async def test_a_request_may_begin_only_as_long_as_the_fence_is_fresh() -> None:
+    phone = Phone()
+    times = iter([100.0, 101.0])
+    await outbox(Ledger(), phone, clock=lambda: next(times)).send(SPEAKER, HELLO)
+    assert phone.begins_by == 100.0 + TIMES.patience
 
 
 async def test_who_waits_for_a_send_may_go_the_send_goes_on() -> None:
