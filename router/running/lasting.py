@@ -6,6 +6,8 @@ every second.
 
 import gc
 
+from router import GC_THRESHOLD
+
 
 class Lasting:
     """The objects that garbage collection skips in a server's process.
@@ -21,6 +23,7 @@ class Lasting:
         """This process is a server: skip everything that exists now."""
         self._begun = True
         self.leave_out()
+        gc.set_threshold(*GC_THRESHOLD)
 
     def leave_out(self) -> None:
         """Also skip what was loaded since then."""

@@ -54,7 +54,9 @@ class Asked(BaseModel):
     always sent.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True
+    )
 
     def written(self) -> Json:
         """Return it as the JSON that the function takes."""
@@ -69,7 +71,9 @@ class Answer(BaseModel):
     A later schema may send more keys. A key that may be missing has a default.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", strict=True, hide_input_in_errors=True, defer_build=True
+    )
 
     def as_told(self) -> Json:
         """Return the keys that the state sent as JSON, to pass them on."""
