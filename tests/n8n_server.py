@@ -19,7 +19,7 @@ import asyncpg
 from loopback.connections import Connections
 from router.embedded.ports import free_port
 from scripts.n8n.installation import Installation, cache_folder, install
-from scripts.n8n.library import WORKFLOWS, ids_of, import_all
+from scripts.n8n.library import WORKFLOWS, import_all
 from scripts.n8n.server import N8nHome, N8nServer, open_home
 from tests.n8n.flows import misbehaving
 from tests.routers import CRON_SECRET
@@ -34,9 +34,6 @@ _UNREGISTERED = """
             select from webhook_entity e
             where e."workflowId" = w.id and e.node = n.node ->> 'name'
         )
-"""
-_PUBLISH = """
-    update workflow_entity set active = true, "activeVersionId" = "versionId" where id = any($1)
 """
 ENGINE = "HYBRIDFLOW_N8N_ENGINE"
 """The variable that names the expression engine of the n8n of all tests, if not that of `start`."""
@@ -261,20 +258,6 @@ async def _fill(installation: Installation, home: N8nHome, folder: Path, relays:
             "OPENAI_BASE_URL": f"{relays.openai.url}/v1",
         },
         router_url=relays.router.url,
-        drafts=ids_of(folder),
+        # It asks a router that most tests lack, again and again for half a minute.
+        drafts={"hybridflowAutoResume"},
     )
-    # As `publish:workflow` does, which takes four seconds of CPU for each. The clock's flow stays a
-    # draft: it asks a router that most tests lack, again and again for half a minute.
-    await _execute(
-        home.database_url,
-        _PUBLISH,
-        sorted(ids_of(folder) - {"hybridflowAutoResume"}),
-    )
-
-
-async def _execute(database_url: str, statement: str, *values: object) -> None:
-    connection = await asyncpg.connect(database_url)
-    try:
-        await connection.execute(statement, *values)
-    finally:
-        await connection.close()

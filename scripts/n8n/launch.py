@@ -23,10 +23,10 @@ from scripts.n8n.library import (
     ids_of,
     import_all,
     import_credentials,
-    unpublish,
 )
 from scripts.n8n.only_one import only_one
-from scripts.n8n.server import DATABASE, N8nHome, N8nServer, open_home, workflows_in
+from scripts.n8n.publishing import unpublish
+from scripts.n8n.server import DATABASE, N8nHome, N8nServer, open_home
 
 _CHANGED = (
     "n8n_workflows/ is not what was imported: `python -m scripts.n8n import` takes it over,"
@@ -125,10 +125,8 @@ def fill(
         backup = home.folder / f"before-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         backup.mkdir(parents=True)
         asyncio.run(export_all(installation, home, backup))
-        asyncio.run(unpublish(installation, home, ours & ids_of(backup)))
-    else:  # an interrupted import may have published some
-        there = asyncio.run(workflows_in(home.database_url))
-        asyncio.run(unpublish(installation, home, ours & there))
+    # An import that was interrupted may have published some, too.
+    asyncio.run(unpublish(home.database_url, ours))
     names = asyncio.run(
         import_all(
             installation,

@@ -1,4 +1,4 @@
-"""Imports and exports workflows and credentials by n8n's own commands.
+"""Imports and exports workflows and credentials by n8n's own commands, and publishes them.
 
 An import takes effect when n8n starts the next time.
 """
@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import json
 import tempfile
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from scripts.n8n.credentials import fill_in, read_example
 from scripts.n8n.installation import Installation
 from scripts.n8n.keys import note_given
 from scripts.n8n.llm_addresses import with_llm_addresses
+from scripts.n8n.publishing import CannotPublish, publish
 from scripts.n8n.server import SUPERVISOR, N8nHome, process_environment
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +28,6 @@ DRAFTS = frozenset(
         *("hybridflowMedia", "hybridflowTools", "hybridflowBranch"),
     }
 )
-_AT_ONCE = 2
 
 
 class CommandFailed(Exception):
@@ -60,7 +60,10 @@ async def import_all(
         }
         _write_all(Path(name), {file: json.dumps(w) for file, w in addressed.items()})
         await _n8n(installation, home, "import:workflow", "--separate", f"--input={name}")
-    await _each(installation, home, "publish:workflow", sorted(ids_of(folder) - set(drafts)))
+    try:
+        await publish(home.database_url, sorted(ids_of(folder) - set(drafts)))
+    except CannotPublish as error:
+        raise CommandFailed(str(error)) from error
     return tuple(str(workflow["name"]) for workflow in workflows)
 
 
@@ -138,36 +141,9 @@ def _is_workflow(file: Path) -> bool:
     return not file.name.endswith((".example.json", ".schema.json"))
 
 
-async def unpublish(installation: Installation, home: N8nHome, ids: Iterable[str]) -> None:
-    """Unpublish these workflows: n8n does not import over published ones. Raises CommandFailed."""
-    await _each(installation, home, "unpublish:workflow", ids)
-
-
 def ids_of(folder: Path) -> set[str]:
     """Return the ids of the workflows in a folder."""
     return {str(workflow["id"]) for workflow in read_workflows(folder)}
-
-
-async def _each(
-    installation: Installation, home: N8nHome, command: str, ids: Iterable[str]
-) -> None:
-    await a_few_at_once(lambda each: _n8n(installation, home, command, f"--id={each}"), ids)
-
-
-async def a_few_at_once(do: Callable[[str], Awaitable[None]], names: Iterable[str]) -> None:
-    """Do the work for each, a few at once. The first error stops the others, and is raised."""
-    slots = asyncio.Semaphore(_AT_ONCE)
-
-    async def do_one(name: str) -> None:
-        async with slots:
-            await do(name)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for name in names:
-                group.create_task(do_one(name))
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from failed
 
 
 async def _n8n(installation: Installation, home: N8nHome, *arguments: str) -> None:

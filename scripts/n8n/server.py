@@ -246,18 +246,6 @@ async def drop_database(database_url: str, database: str) -> None:
         await connection.close()
 
 
-async def workflows_in(database_url: str) -> frozenset[str]:
-    """Return the ids of the workflows in an n8n's database; empty if n8n has never used it."""
-    connection = await asyncpg.connect(database_url)
-    try:
-        rows = await connection.fetch("select id from workflow_entity")
-    except asyncpg.UndefinedTableError:
-        return frozenset()
-    finally:
-        await connection.close()
-    return frozenset(str(row["id"]) for row in rows)
-
-
 def _database_variables(database_url: str) -> dict[str, str]:
     parts = urlsplit(database_url)
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}

@@ -1,18 +1,24 @@
 """Importing again: what n8n had is kept in a backup, what the files say is at work."""
 
+import asyncio
 import json
 import shutil
+import subprocess
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
 
 from router.configuration.settings import load_settings
-from scripts.n8n.installation import cache_folder, install
+from scripts.n8n.installation import Installation, cache_folder, install
 from scripts.n8n.launch import fill
 from scripts.n8n.library import WORKFLOWS, read_workflows
-from scripts.n8n.server import N8nHome
+from scripts.n8n.publishing import CannotPublish, publish, unpublish
+from scripts.n8n.server import N8nHome, process_environment
 
 pytestmark = pytest.mark.n8n
+_ERROR = "hybridflowError"
 
 
 def test_an_import_takes_over_the_files_and_keeps_what_was_there(
@@ -29,6 +35,7 @@ def test_an_import_takes_over_the_files_and_keeps_what_was_there(
     for name in ("error.json", "credentials.example.json"):
         shutil.copy(WORKFLOWS / name, folder / name)
     fill(installation, home, settings, folder)
+    check_publishing(installation, home)
     (home.folder / "imported").unlink()  # as if it had been broken off, when this was published
     fill(installation, home, settings, folder)
 
@@ -47,3 +54,40 @@ def test_an_import_takes_over_the_files_and_keeps_what_was_there(
     (backup,) = home.folder.glob("before-*")
     (kept,) = read_workflows(backup)
     assert kept["name"] == "HybridFlow: a flow crashed badly"
+
+
+def check_publishing(installation: Installation, home: N8nHome) -> None:
+    """What is written is what n8n's own command writes; what cannot be published is named."""
+    ours = row_of(home, _ERROR)
+    assert ours["active"]
+    command = installation.command("publish:workflow", f"--id={_ERROR}")
+    environment = process_environment(installation, home.environment())
+    folder = home.working_folder()
+    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+    assert row_of(home, _ERROR) == ours
+
+    asyncio.run(unpublish(home.database_url, {_ERROR}))
+    drafted = row_of(home, _ERROR)
+    assert drafted == {**ours, "active": False, "activeVersionId": None}
+    with pytest.raises(CannotPublish, match=r"n8n cannot publish nobodysFlow: .* import again"):
+        asyncio.run(publish(home.database_url, {_ERROR, "nobodysFlow"}))
+    assert row_of(home, _ERROR) == drafted
+    asyncio.run(publish(home.database_url, {_ERROR}))
+    assert row_of(home, _ERROR) == ours
+
+
+def row_of(home: N8nHome, workflow_id: str) -> dict[str, Any]:
+    """Return a workflow as n8n stores it, without the time of its last change."""
+
+    async def read() -> dict[str, Any]:
+        connection = await asyncpg.connect(home.database_url)
+        try:
+            row = await connection.fetchrow(
+                "select * from workflow_entity where id = $1", workflow_id
+            )
+        finally:
+            await connection.close()
+        assert row is not None
+        return {name: value for name, value in row.items() if name != "updatedAt"}
+
+    return asyncio.run(read())
