@@ -19,7 +19,7 @@ BROWSER ?=
 # Some containers set it: each of the hundreds of processes that tests start would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run demo picture test test-decisions test-decisions-1 test-decisions-2 test-conversations test-conversations-1 test-conversations-2 test-pages test-faults test-faults-1 test-faults-2 test-flows test-flows-scenarios test-last-release check check-unit check-unit-1 check-unit-2 check-state check-schema audit lint types unit coverage fix schema lock bench clean
+.PHONY: help run demo picture test test-decisions test-decisions-1 test-decisions-2 test-decisions-3 test-conversations test-conversations-1 test-conversations-2 test-pages test-faults test-faults-1 test-faults-2 test-flows test-flows-scenarios test-last-release check check-unit check-unit-1 check-unit-2 check-state check-schema audit lint types unit coverage fix schema lock bench clean
 
 help:
 	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000 (N8N=1: and n8n)"
@@ -65,17 +65,20 @@ test: .venv/dev.done
 	$(if $(filter 0,$(BROWSER)),,$(BIN)/python -m tests.console.chromium)
 	$(MAKE) --no-print-directory lint
 	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check && $(BIN)/python -m tests.supabase_cli && $(BIN)/python -m tests.real_postgrest)
-	$(MAKE) --no-print-directory --jobs=5 $(if $(filter 0,$(N8N)),,test-flows) test-conversations-2 test-conversations-1 test-faults-1 $(if $(filter 0,$(N8N)),,test-flows-scenarios) test-decisions test-faults-2 types audit test-last-release $(if $(filter 0,$(BROWSER)),,test-pages)
+	$(MAKE) --no-print-directory --jobs=5 test-conversations-2 $(if $(filter 0,$(N8N)),,test-flows) test-conversations-1 test-faults-1 $(if $(filter 0,$(N8N)),,test-flows-scenarios) test-decisions test-faults-2 test-last-release $(if $(filter 0,$(BROWSER)),,test-pages) types audit
 
 # Rows that run beside one another, five at once: they wait for other programs more than they compute, so there are more
 # of them than cores. The longest come first.
 
-test-decisions: test-decisions-1 test-decisions-2
+test-decisions: test-decisions-3 test-decisions-1 test-decisions-2
 
 test-decisions-1: .venv/dev.done
-	$(BIN)/python -m pytest tests/state tests/properties
+	$(BIN)/python -m pytest --part=1/2 tests/state tests/properties
 
 test-decisions-2: .venv/dev.done
+	$(BIN)/python -m pytest --part=2/2 tests/state tests/properties
+
+test-decisions-3: .venv/dev.done
 	$(BIN)/python -m pytest tests/unit tests/doubles
 
 test-conversations: test-conversations-1 test-conversations-2
@@ -98,11 +101,11 @@ test-faults-2: .venv/dev.done
 	$(BIN)/python -m pytest -m "not n8n" --part=2/2 tests/faults tests/guides tests/benchmarks tests/n8n
 
 test-flows: .venv/dev.done
-	$(BIN)/python -m pytest -m n8n tests/n8n tests/guides tests/benchmarks $(if $(filter 0,$(BROWSER)),,tests/console)
+	$(BIN)/python -m pytest -m n8n tests/n8n tests/guides tests/benchmarks
 
-# The conversations once more, answered by an n8n of this row's own.
+# The conversations once more, answered by an n8n of this row's own; its editor is driven, too.
 test-flows-scenarios: .venv/dev.done
-	$(BIN)/python -m pytest -m n8n tests/scenarios tests/faults
+	$(BIN)/python -m pytest -m n8n tests/scenarios tests/faults $(if $(filter 0,$(BROWSER)),,tests/console)
 
 test-last-release: .venv/dev.done
 	$(BIN)/python -m tests.last_release $(if $(RELEASE),--release $(RELEASE))

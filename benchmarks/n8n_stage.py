@@ -98,7 +98,8 @@ async def _filled(
     workflows: list[Json],
     secret: str,
 ) -> N8nHome:
-    home = await open_home(postgres.dsn, folder / "n8n", free_port())
+    nobody_looks = {"N8N_DISABLE_UI": "true"}
+    home = await open_home(postgres.dsn, folder / "n8n", free_port(), nobody_looks)
     _lay_out(workflows, home, folder / "workflows")
     await execute(home.database_url, TABLES)
     await import_all(

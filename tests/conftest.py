@@ -14,7 +14,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as rules
 
 from router.embedded.postgres import EmbeddedPostgres
-from tests.n8n_server import TestN8n, running_n8n
+from tests.n8n_server import WITHOUT_EDITOR, TestN8n, running_n8n
 from tests.parts import Part
 from tests.postgres import Databases, fleeting_server, migrated
 from tests.real_postgrest.choice import DOUBLE, program_for, run_over_both
@@ -107,10 +107,22 @@ def empty_database_url(databases: Databases) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def n8n(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestN8n]:
-    """The real n8n, with the project's workflows; started when the first test asks for it."""
-    with running_n8n(postgres.dsn, tmp_path_factory.mktemp("n8n")) as n8n:
+def n8n(
+    request: pytest.FixtureRequest,
+    postgres: EmbeddedPostgres,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[TestN8n]:
+    """The real n8n, with the project's workflows; started when the first test asks for it.
+
+    Where a test drives its editor, it has one.
+    """
+    settings = {} if any(map(_drives_editor, request.session.items)) else WITHOUT_EDITOR
+    with running_n8n(postgres.dsn, tmp_path_factory.mktemp("n8n"), settings=settings) as n8n:
         yield n8n
+
+
+def _drives_editor(item: pytest.Item) -> bool:
+    return {"n8n", "chromium"} <= set(getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")

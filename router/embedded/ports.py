@@ -24,7 +24,10 @@ def free_port() -> int:
 
     Raises OSError if all are taken.
     """
-    for port in random.SystemRandom().sample(_DRAWN_FROM, len(_DRAWN_FROM)):
+    size = len(_DRAWN_FROM)
+    first = random.SystemRandom().randrange(size)
+    for place in range(first, first + size):
+        port = _DRAWN_FROM[place % size]
         if _claimed(port) and _free(port):
             _let_go_the_oldest(_CLAIMS_KEPT)
             return port

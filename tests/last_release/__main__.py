@@ -22,6 +22,9 @@ from scripts.build_schema import newest_file
 ROOT = Path(__file__).parents[2]
 _PLUGIN = Path(__file__).with_name("newer_schema.py")
 _BESIDE = Path(__file__).with_name("beside_newer_routers.py")
+# How the tests of now share a database and its warm connections: with them, a test costs a fifth of
+# the CPU. Nothing else of that release's tests or code is replaced.
+_SHARED = ("postgres.py", "state/kept.py", "state/conftest.py")
 FOLDER = ROOT / ".hybridflow" / "releases"
 # These look at a release's own files and catalogue, which a later one may change.
 _OF_FILES = (
@@ -62,6 +65,8 @@ def _checked_out(commit: str) -> Path:
 def _run(folder: Path) -> int:
     """Run its tests, and with them, by its own code, what it does beside routers of now."""
     shutil.copy(_BESIDE, folder / "tests" / "state" / f"test_{_BESIDE.name}")
+    for name in _SHARED:
+        shutil.copy(ROOT / "tests" / name, folder / "tests" / name)
     ignored = [f"--ignore=tests/state/test_{name}.py" for name in _OF_FILES]
     plugin = ["-p", _PLUGIN.stem]
     chosen = ["tests/state", "-m", "not twice", *ignored]

@@ -47,8 +47,14 @@ CHANGED = {
 }
 
 
-def pytest_configure() -> None:
+# What counts rows that are read, and so needs a new database; that release knew no other.
+_OWN_DATABASE = ("test_bounded_work.py::", "test_dear_tenants.py::", "_is_found_by_its_index")
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Let answers have keys that the release's headers do not name."""
+    config.addinivalue_line("markers", "own_database: gets a new database")
+    config.addinivalue_line("markers", "spoils: changes more than rows")
     strict = sql_headers.Shape.misfits
 
     def misfits(self: sql_headers.Shape, given: object, where: str = "") -> list[str]:
@@ -64,6 +70,9 @@ def pytest_collection_modifyitems(config: Any, items: list[pytest.Item]) -> None
     left_out = [item for item in items if _name(item) in CHANGED]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if _name(item) not in CHANGED]
+    for item in items:
+        if any(words in item.nodeid for words in _OWN_DATABASE):
+            item.add_marker(pytest.mark.own_database)
     modules = {getattr(item, "module", None) for item in items}
     for module in modules:
         if getattr(module, "__name__", "").endswith("test_prune"):
