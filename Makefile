@@ -64,6 +64,7 @@ demo: .venv/run.done
 test: .venv/dev.done
 	$(if $(filter 0,$(BROWSER)),,$(BIN)/python -m tests.console.chromium)
 	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m compileall -q router scripts loopback benchmarks  # else every row does it for itself
 	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check && $(BIN)/python -m tests.supabase_cli && $(BIN)/python -m tests.real_postgrest)
 	$(MAKE) --no-print-directory --jobs=5 test-conversations-2 $(if $(filter 0,$(N8N)),,test-flows) test-conversations-1 test-faults-1 $(if $(filter 0,$(N8N)),,test-flows-scenarios) test-decisions test-faults-2 test-last-release $(if $(filter 0,$(BROWSER)),,test-pages) types audit
 
