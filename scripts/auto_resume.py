@@ -11,10 +11,10 @@ from pathlib import Path
 if not __package__:  # run as a file: then the project is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from router.api.cron import run_auto_resume
 from router.configuration.settings import Settings
 from router.logs.setup import configure_logging
 from router.state.database import Database
+from router.upkeep.ending_pauses import run_auto_resume
 from scripts.running import run, takes_no_arguments
 
 

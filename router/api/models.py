@@ -3,14 +3,6 @@
 from pydantic import BaseModel, Field
 
 
-class AutoResumed(BaseModel):
-    """The result of one run of auto-resume."""
-
-    resumed: int
-    turns: int = Field(description="Turns created for unanswered messages")
-    more: bool = Field(default=False, description="More pauses have expired: call again")
-
-
 class CheckStep(BaseModel):
     """One step of the way from a customer's message to the reply."""
 

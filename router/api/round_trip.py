@@ -15,7 +15,7 @@ from router.api.probing import Answer, Probe, make_probe, post_probe
 from router.api.webhook_check import is_ours, shown_url, webhook_url
 from router.configuration.settings import Settings
 from router.evolution.client import WebhookSettings
-from router.outbound.checked import AddressRefused
+from router.outbound.refused import AddressRefused
 from router.state.calls.instances import GetInstance, get_instance
 from router.state.database import Database
 

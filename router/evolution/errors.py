@@ -26,7 +26,7 @@ import httpx
 
 from router.outbound.answers import count_values, read_json
 from router.outbound.bounds import AnswerTooLong
-from router.outbound.checked import AddressRefused
+from router.outbound.refused import AddressRefused
 from router.whatsapp.clean import clean
 from router.whatsapp.depth import too_deep
 

@@ -24,6 +24,7 @@ from router.errors import (
     TooSlow,
     UnknownCaller,
 )
+from router.http.refusals import SignInAway, Unauthorised
 from router.logs.events import Action, log_event
 
 _STATUS: dict[type[StateError], tuple[int, str]] = {
@@ -59,18 +60,6 @@ class ErrorBody(BaseModel):
     """The body of every response that is not 2xx."""
 
     error: ErrorDetail
-
-
-class Unauthorised(Exception):
-    """The caller did not send a valid key or secret; `message` says which is required."""
-
-    def __init__(self, message: str, *, code: str = "unauthorised") -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class SignInAway(Exception):
-    """Supabase Auth does not provide the keys that verify its tokens."""
 
 
 def install_error_handlers(app: FastAPI) -> None:

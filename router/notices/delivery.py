@@ -11,8 +11,8 @@ from router.errors import StateError
 from router.logs.events import Action, log_event
 from router.notices.payload import build_notice
 from router.notices.wording import say
-from router.outbound.checked import AddressRefused
 from router.outbound.client import for_tenant
+from router.outbound.refused import AddressRefused
 from router.sending.outbox import Outbox
 from router.sending.outcomes import SendFailed, SendStopped
 from router.sending.outgoing import Outgoing

@@ -12,16 +12,13 @@ import httpx
 from router.configuration.addresses import CURE, Allowed
 from router.outbound.names import OneAtATime, Resolve, Resolver, ask_system
 from router.outbound.pace import Pace
+from router.outbound.refused import AddressRefused
 from router.outbound.transport import (
     MOST_CONNECTIONS,
     BoundedTransport,
     Claimed,
     by_tenant_and_server,
 )
-
-
-class AddressRefused(httpx.ConnectError):
-    """The host has no address that may be connected to; nothing was sent."""
 
 
 class CheckedTransport(BoundedTransport):

@@ -14,8 +14,8 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from router.outbound.bounds import AnswerTooLong
-from router.outbound.checked import AddressRefused
 from router.outbound.client import for_tenant
+from router.outbound.refused import AddressRefused
 from router.sharing.at_once import InTurn, TooManyAtOnce
 from router.whatsapp.clean import clean
 

@@ -15,7 +15,8 @@ from loopback.evolution import Evolution
 from loopback.receiver import WebhookReceiver
 from loopback.server import LoopbackServer
 from router.configuration.addresses import Allowed
-from router.outbound.checked import AddressRefused, CheckedTransport
+from router.outbound.checked import CheckedTransport
+from router.outbound.refused import AddressRefused
 from tests.scenarios.office import Office, open_office
 from tests.scenarios.stage import performance
 

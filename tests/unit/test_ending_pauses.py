@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from router.api.cron import run_auto_resume
 from router.configuration.settings import Settings, load_settings
 from router.errors import DatabaseAway
+from router.upkeep.ending_pauses import run_auto_resume
 
 
 class Pauses:

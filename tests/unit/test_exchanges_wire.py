@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from router.configuration.addresses import Allowed
-from router.outbound.checked import AddressRefused
 from router.outbound.client import AddressWrong
+from router.outbound.refused import AddressRefused
 from tests.exchanges import OK, Line, client, friendly, resolving, server
 from tests.for_each import for_each
 

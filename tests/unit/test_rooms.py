@@ -38,6 +38,7 @@ ORDER = (
     "intake",
     "turns",
     "notices",
+    "upkeep",
     "relays",
     "n8n",
     "feed",
