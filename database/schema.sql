@@ -20539,7 +20539,7 @@ $$;
 
 -- HybridFlow: the story of a turn, or of a message, as an ordered list of happenings.
 --
--- A happening is {at, kind, …}: only facts. The reader puts them into words (router/api/story_words.py). It
+-- A happening is {at, kind, …}: only facts. The reader puts them into words (router/stories/words.py). It
 -- contains no text of a message. The story shows what is stored: events are kept for a week, and turns from
 -- before there was a table of attempts have none. The number of happenings of each kind is limited.
 
@@ -21148,7 +21148,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'cb30a478bc0d4da5ec8b15bfc2de59d49b5cb248be16c1cf74870e9c4433302a')
+    ('20261126145950', 'v0_3_0', '67c6cb3f787acf3e2c4da66b06973e237ede638d5fd7116a79177e13145426c4')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC
 
-from router.api.stories import Story, story_of
 from router.configuration.settings import Settings
 from router.state.calls.story import FindTurn, TellTurn, find_turn, tell_turn
 from router.state.database import Database
+from router.stories.story import Story, story_of
 from scripts.operators import as_script
 from scripts.running import CannotGoOn, called, run
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from router.api.stories import Story, story_of
 from router.errors import Invalid, NotFound
 from router.state.calls.story import ToldTurn
 from router.state.database import Json
+from router.stories.story import Story, story_of
 from scripts.turn import told
 from tests.state.conversation import JOAO, POLICY, Conversation, held
 from tests.state.test_attempts import doubt, settle

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from router.api.stories import story_of
 from router.embedded.postgres import EmbeddedPostgres
 from router.state.calls.story import ToldTurn
 from router.state.direct import DirectDatabase
 from router.state.migrations import migrate
+from router.stories.story import story_of
 from scripts.build_schema import SCHEMA
 from tests.state.conversation import Conversation, answered
 from tests.state.old_release import make_old

@@ -39,6 +39,7 @@ ORDER = (
     "turns",
     "notices",
     "upkeep",
+    "stories",
     "relays",
     "n8n",
     "feed",

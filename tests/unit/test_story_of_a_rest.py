@@ -1,6 +1,6 @@
 """A part that was never begun is not told as one that was tried."""
 
-from router.api.story_words import _SAYINGS
+from router.stories.words import _SAYINGS
 
 
 def test_a_part_that_was_kept_for_later_was_not_begun():

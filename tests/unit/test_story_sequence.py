@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from router.api.story_sequence import in_sequence
-from router.api.story_words import says
+from router.stories.sequence import in_sequence
+from router.stories.words import says
 
 CLAIMED = {"kind": "claimed", "attempt": 1, "worker": "w"}
 DOUBT = {"kind": "attempt_ended", "attempt": 1, "outcome": "in_doubt"}

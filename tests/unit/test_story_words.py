@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from router.api.story_answer import answer
-from router.api.story_words import _ENDINGS, DECISIONS, REASONS, says
+from router.stories.answer import answer
+from router.stories.words import _ENDINGS, DECISIONS, REASONS, says
 
 SCHEMA = Path(__file__).parents[2] / "database" / "schema"
 

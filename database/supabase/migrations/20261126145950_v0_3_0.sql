@@ -20507,7 +20507,7 @@ $$;
 
 -- HybridFlow: the story of a turn, or of a message, as an ordered list of happenings.
 --
--- A happening is {at, kind, …}: only facts. The reader puts them into words (router/api/story_words.py). It
+-- A happening is {at, kind, …}: only facts. The reader puts them into words (router/stories/words.py). It
 -- contains no text of a message. The story shows what is stored: events are kept for a week, and turns from
 -- before there was a table of attempts have none. The number of happenings of each kind is limited.
 

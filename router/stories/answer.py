@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from router.api.story_words import (
+from router.stories.words import (
     DECISIONS,
     error_of,
     pause_reason,

@@ -1,6 +1,6 @@
 """Puts each event of a turn's story into plain English. Pure.
 
-It uses the facts that `tell_turn` returns. `router.api.story_answer` sums them up.
+It uses the facts that `tell_turn` returns. `router.stories.answer` sums them up.
 """
 
 from collections.abc import Callable, Mapping
