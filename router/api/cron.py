@@ -9,7 +9,7 @@ from router.api.dependencies import TheSettings, TheUpkeep, TheWake
 from router.gate.keys import same_secret
 from router.http.errors import ErrorBody
 from router.http.part import part
-from router.http.refusals import Unauthorised
+from router.http.unauthorised import Unauthorised
 from router.state.calls.retention import Pruned
 from router.upkeep.ending_pauses import AutoResumed, run_auto_resume
 from router.upkeep.pruning import run_prune

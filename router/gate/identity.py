@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from router.gate.keys import caller_of
 from router.gate.user_tokens import UserTokens, end_of
-from router.http.refusals import Unauthorised
+from router.http.unauthorised import Unauthorised
 from router.logs.scrubber import shield_secret
 from router.state.calls.operators import Claim
 

@@ -17,7 +17,7 @@ from router.gate.identity import CallerIdentity, identify
 from router.gate.keys import same_secret
 from router.gate.lookups import LookUps, Proven, Refused
 from router.gate.user_tokens import UserTokens
-from router.http.refusals import SignInAway, Unauthorised
+from router.http.unauthorised import SignInAway, Unauthorised
 from router.sharing.lanes import Lanes
 from router.state.calls.gate import ProveCaller, ProveFlow, prove_caller, prove_flow
 from router.state.calls.model import Refusal

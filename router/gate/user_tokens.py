@@ -16,7 +16,7 @@ import jwt
 from pydantic import SecretStr
 
 from router.configuration.settings import Settings
-from router.http.refusals import SignInAway, Unauthorised
+from router.http.unauthorised import SignInAway, Unauthorised
 from router.outbound.answers import read_json
 
 _JWKS_PATH = "/auth/v1/.well-known/jwks.json"

@@ -24,7 +24,7 @@ from router.errors import (
     TooSlow,
     UnknownCaller,
 )
-from router.http.refusals import SignInAway, Unauthorised
+from router.http.unauthorised import SignInAway, Unauthorised
 from router.logs.events import Action, log_event
 
 _STATUS: dict[type[StateError], tuple[int, str]] = {

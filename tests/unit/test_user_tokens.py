@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from router.gate import user_tokens
 from router.gate.user_tokens import TokenRules, UserTokens
-from router.http.refusals import SignInAway, Unauthorised
+from router.http.unauthorised import SignInAway, Unauthorised
 
 USER = "5f0c1a52-0000-4000-8000-000000000001"
 ISSUER = "http://auth/auth/v1"
