@@ -1,9 +1,11 @@
 """`router.main:app` is the application for any ASGI server; `router.serving` is our own server."""
 
+import gc
 import sys
 
 from fastapi import FastAPI
 
+from router import GC_THRESHOLD
 from router.app import create_app
 from router.configuration.settings import ConfigurationError, load_settings
 from router.logs.setup import configure_logging
@@ -18,4 +20,5 @@ def __getattr__(name: str) -> FastAPI:
     except ConfigurationError as error:
         sys.exit(str(error))
     configure_logging(settings)
+    gc.set_threshold(*GC_THRESHOLD)
     return create_app(settings)

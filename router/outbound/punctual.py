@@ -25,7 +25,8 @@ class Request(ClientRequest):
         bounds = current.get()
         if bounds is None or bounds.may_begin():
             return await super().write_bytes(writer, conn, content_length)
+        # Not closed here: from Python 3.12 on this runs before anybody reads, and who reads from a
+        # closed connection gets no such error. With the error it is never used again.
         if conn.protocol is not None:
             conn.protocol.set_exception(ClientConnectionError("too late to begin"))
-        conn.close()
         return None

@@ -114,10 +114,12 @@ class BoundedTransport(httpx.AsyncBaseTransport):
             return await self._exchanges.ask(
                 request.method, str(url), request.headers.raw, _body(request), bounds
             )
-        except FAILURES as error:
+        except Exception as error:
             if bounds.is_late:
                 message = "the request could not begin in time"
                 raise httpx.ConnectTimeout(message, request=request) from error
+            if not isinstance(error, FAILURES):
+                raise
             raise as_httpx(error, request, is_sent=bounds.has_line) from error
 
 

@@ -76,12 +76,14 @@ class Looking:
             place.give_back()
 
     async def _look(self, doubts: Sequence[Doubt], where: Whereabouts) -> Verdict:
+        # Before the first page: what comes to the phone while the pages are read, or while this
+        # process stands still, is on none of them.
+        now = datetime.now(UTC)
         try:
             stored = await self._stored(where)
         except EvolutionError as error:
             away = Finding("unknown", detail=f"Evolution cannot be asked: {error}")
             return Verdict((away,) * len(doubts), _AWAY)
-        now = datetime.now(UTC)
         chat = Chat(stored.records, where.ours, where.theirs, stored.is_complete)
         judge = partial(judge_sends, doubts, chat, now, self._settle_after)
         findings = await beside_the_loop(stored.weight, judge)

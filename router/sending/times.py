@@ -53,8 +53,9 @@ class SendTimes:
 
     @property
     def late(self) -> float:
-        """How long after its begin a send may still show up; its `upload` comes on top.
+        """How long after the fence a send may still show up; its `upload` comes on top.
 
-        That is the time until it is in doubt, and then until Evolution has finished with it.
+        It begins within `patience`. Then it takes until it is in doubt, and then until Evolution
+        has finished with it.
         """
-        return self.timeout + max(self.settle, _LEAST_SETTLE)
+        return self.patience + self.timeout + max(self.settle, _LEAST_SETTLE)

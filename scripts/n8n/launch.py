@@ -125,7 +125,9 @@ def fill(
         backup = home.folder / f"before-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         backup.mkdir(parents=True)
         asyncio.run(export_all(installation, home, backup))
-    # An import that was interrupted may have published some, too.
+    # An import that fails from here on is done again, whole, at the next start.
+    _imported(home).unlink(missing_ok=True)
+    # One that was interrupted may have published some, too.
     asyncio.run(unpublish(home.database_url, ours))
     names = asyncio.run(
         import_all(

@@ -27,7 +27,7 @@ _UNPUBLISH = """
 
 
 class CannotPublish(Exception):
-    """Some workflows cannot be published; no workflow was. The text has their ids."""
+    """Some workflows cannot be published; the others were. The text has their ids."""
 
 
 async def publish(database_url: str, ids: Collection[str]) -> None:
@@ -37,15 +37,14 @@ async def publish(database_url: str, ids: Collection[str]) -> None:
     """
     connection = await asyncpg.connect(database_url)
     try:
-        async with connection.transaction():
-            published = {row["id"] for row in await connection.fetch(_PUBLISH, list(ids))}
-            if missing := sorted(set(ids) - published):
-                raise CannotPublish(
-                    f"n8n cannot publish {', '.join(missing)}: archived in n8n, or not imported."
-                    " Restore it in n8n's editor, and import again."
-                )
+        published = {row["id"] for row in await connection.fetch(_PUBLISH, list(ids))}
     finally:
         await connection.close()
+    if missing := sorted(set(ids) - published):
+        raise CannotPublish(
+            f"n8n cannot publish {', '.join(missing)}: archived in n8n, or not imported. The others"
+            " are published. Restore it in n8n's editor, and import again."
+        )
 
 
 async def unpublish(database_url: str, ids: Collection[str]) -> None:

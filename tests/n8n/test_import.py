@@ -13,7 +13,7 @@ import pytest
 from router.configuration.settings import load_settings
 from scripts.n8n.installation import Installation, cache_folder, install
 from scripts.n8n.launch import fill
-from scripts.n8n.library import WORKFLOWS, read_workflows
+from scripts.n8n.library import WORKFLOWS, CommandFailed, read_workflows
 from scripts.n8n.publishing import CannotPublish, publish, unpublish
 from scripts.n8n.server import N8nHome, process_environment
 
@@ -22,7 +22,7 @@ _ERROR = "hybridflowError"
 
 
 def test_an_import_takes_over_the_files_and_keeps_what_was_there(
-    empty_database_url: str, tmp_path: Path
+    empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     installation = install(cache_folder(), print)
     home = N8nHome(empty_database_url, tmp_path / "home", "a-key-of-this-test")
@@ -55,6 +55,14 @@ def test_an_import_takes_over_the_files_and_keeps_what_was_there(
     (kept,) = read_workflows(backup)
     assert kept["name"] == "HybridFlow: a flow crashed badly"
 
+    def breaks(*_: object, **__: object) -> None:
+        raise CommandFailed("n8n import:workflow failed")
+
+    monkeypatch.setattr("scripts.n8n.launch.import_all", breaks)
+    with pytest.raises(CommandFailed):
+        fill(installation, home, settings, folder)
+    assert not (home.folder / "imported").exists()  # so the next start imports again
+
 
 def check_publishing(installation: Installation, home: N8nHome) -> None:
     """What is written is what n8n's own command writes; what cannot be published is named."""
@@ -71,8 +79,6 @@ def check_publishing(installation: Installation, home: N8nHome) -> None:
     assert drafted == {**ours, "active": False, "activeVersionId": None}
     with pytest.raises(CannotPublish, match=r"n8n cannot publish nobodysFlow: .* import again"):
         asyncio.run(publish(home.database_url, {_ERROR, "nobodysFlow"}))
-    assert row_of(home, _ERROR) == drafted
-    asyncio.run(publish(home.database_url, {_ERROR}))
     assert row_of(home, _ERROR) == ours
 
 

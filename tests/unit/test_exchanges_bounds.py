@@ -4,8 +4,9 @@ import asyncio
 import gzip
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Coroutine, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -267,9 +268,20 @@ async def test_the_lines_of_a_head_come_as_they_are():
     assert (answer.headers["x-name"], answer.headers["x-empty"]) == ("São", "")
 
 
+def eagerly(writing: Coroutine[object, None, None]) -> asyncio.Future[None]:
+    """Begin at once, as aiohttp's tasks do from Python 3.12 on."""
+    done = asyncio.get_running_loop().create_future()
+    with suppress(StopIteration):
+        writing.send(None)
+    done.set_result(None)
+    return done
+
+
+@pytest.mark.parametrize("text", ["oi", "o" * 600_000], ids=["a small body", "a large one"])
+@pytest.mark.parametrize("begin", [asyncio.create_task, eagerly], ids=["in a task", "eagerly"])
 @pytest.mark.parametrize("before", [0, 1], ids=["a new connection", "a kept connection"])
 async def test_a_process_that_stood_still_does_not_begin_too_late(
-    before: int, monkeypatch: pytest.MonkeyPatch
+    before: int, begin: object, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The state may have judged meanwhile that it was not sent, and sent it again."""
     has_connection = OurLine.set_response_params
@@ -282,7 +294,9 @@ async def test_a_process_that_stood_still_does_not_begin_too_late(
         for _ in range(before):
             await http.post(there.url, json={"text": "oi"})
         monkeypatch.setattr(OurLine, "set_response_params", stand_still)
-        request = http.build_request("POST", there.url, json={"text": "oi"})
+        own_asyncio = SimpleNamespace(**{**vars(asyncio), "create_task": begin})
+        monkeypatch.setattr("aiohttp.client_reqrep.asyncio", own_asyncio)
+        request = http.build_request("POST", there.url, json={"text": text})
         request.extensions["begin_by"] = time.monotonic() + IN_TIME
         with pytest.raises(httpx.ConnectTimeout, match="could not begin in time"):
             await http.send(request)

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -58,6 +59,33 @@ async def test_a_look_that_takes_too_long_ends(monkeypatch: pytest.MonkeyPatch):
     evolution.gate.clear()
     verdict = await Looking(evolution, -60).look([DOUBT], chat())
     assert verdict.findings[0].outcome == "unknown"
+
+
+async def test_what_came_while_it_was_looked_for_is_not_taken_for_lost(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The router stood still behind the first page, and the message was late."""
+
+    class Clock(datetime):
+        after = timedelta(seconds=59)
+
+        @classmethod
+        def now(cls, *_: Any) -> datetime:
+            return NOW + cls.after
+
+    class StandsStill(EvolutionClient):
+        def __init__(self) -> None:
+            pass
+
+        async def find_messages(self, *_: Any, **__: Any) -> MessagePage:
+            Clock.after = timedelta(seconds=61)
+            theirs = {"key": {"id": "AC1", "fromMe": False}, "message": {"conversation": "oi"}}
+            return MessagePage([theirs], pages=1, total=1, weight=0)
+
+    monkeypatch.setattr(looking, "datetime", Clock)
+    looks, where = Looking(StandsStill(), 60), replace(chat(), theirs=frozenset({"AC1"}))
+    assert (await looks.look([DOUBT], where)).findings[0].outcome == "unknown"
+    assert (await looks.look([DOUBT], where)).findings[0].outcome == "not_sent"
 
 
 async def test_a_tenant_whose_evolution_hangs_is_looked_through_four_times_at_once():

@@ -28,7 +28,8 @@ def test_what_the_fence_gives_outlasts_the_longest_send(times: SendTimes, size: 
 def test_a_send_that_is_still_going_is_never_judged_lost(times: SendTimes, size: int):
     upload = upload_seconds(size)
     assert times.late + upload >= times.patience + times.exchange(upload) - 1e-6
-    assert times.late >= times.timeout + times.settle
+    # Evolution has the whole of SEND_SETTLE_SECONDS, however late the request began.
+    assert times.late >= times.patience + times.timeout + times.settle - 1e-6
 
 
 @given(SIZES, SIZES)
