@@ -66,11 +66,11 @@ async def test_what_came_while_it_was_looked_for_is_not_taken_for_lost(
 ):
     """The router stood still behind the first page, and the message was late."""
 
-    class Clock(datetime):
+    class Clock:
         after = timedelta(seconds=59)
 
         @classmethod
-        def now(cls, *_: Any) -> datetime:
+        def now(cls, _: Any) -> datetime:
             return NOW + cls.after
 
     class StandsStill(EvolutionClient):
