@@ -258,6 +258,8 @@ def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[async
         asyncio.create_task(_after(before_turns, dispatcher.run), name="dispatcher"),
         asyncio.create_task(_after((serves,), notifier.run), name="notifier"),
         asyncio.create_task(_after((serves,), workers.relayer.run), name="relayer"),
+        asyncio.create_task(_after((serves,), workers.sending.settler.run), name="settler"),
+        asyncio.create_task(_after((serves,), workers.eraser.run), name="eraser"),
         asyncio.create_task(_after((serves,), workers.untaken.run), name="untaken handoffs"),
         asyncio.create_task(_after((serves,), streams.forgetting.run), name="forgetting"),
         *(
@@ -270,7 +272,7 @@ def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[async
             for loop in (
                 Listening(database, dispatcher.help, streams.feed.hear),
                 *(streams.feed, streams.rights),
-                *(dispatcher.heartbeat, workers.sending.settler, workers.eraser),
+                dispatcher.heartbeat,
             )
         ),
     ]
@@ -316,7 +318,7 @@ async def _load(settings: Settings, outside: Outside) -> None:
 
 
 async def _schema_serves(settings: Settings, entrances: Entrances) -> None:
-    """Return when the schema is not older than this program, or if that cannot be found out."""
+    """Return when the schema is known to serve this program."""
     look = partial(wait_for_schema, entrances.upkeep, settings.poll_seconds)
     await safely(look, "the schema was not looked at")
 

@@ -76,22 +76,27 @@ async def _look_at(database: Database) -> None:
 
 
 async def wait_for_schema(database: Database, pause: float) -> None:
-    """Wait until the schema serves this program. Returns at once if the database does not answer.
+    """Wait until the schema serves this program, however long the database does not answer.
 
     A different schema may answer claims in a form that cannot be read here: each claim would use up
-    an attempt at a turn on which nobody works. Raises no StateError.
+    an attempt at a turn on which nobody works. While it is migrated, it may not answer at all: a
+    call waits for the migration's locks, and then goes on with the old text of its function. Raises
+    no StateError.
     """
-    told = False
-    while True:
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                fault = schema_fault(await check_database(database))
-        except (TimeoutError, StateError):
-            return  # the next claim will report it
-        if fault is None:
-            return
-        if not told:
-            said = f"no turn is answered and no notice is told until then: {fault}"
-            log_event(_log, Action.SCHEMA_DIFFERS, said, level=logging.WARNING)
-            told = True
+    told = ""
+    while (fault := await _fault(database)) is not None:
+        action, reason = fault
+        if reason != told:
+            said = f"no turn is answered and no notice is told until then: {reason}"
+            log_event(_log, action, said, level=logging.WARNING)
+            told = reason
         await asyncio.sleep(pause)
+
+
+async def _fault(database: Database) -> tuple[Action, str] | None:
+    """Return why this program cannot work with the database yet; None: it can."""
+    try:
+        fault = schema_fault(await check_database(database))
+    except StateError as error:
+        return Action.DATABASE_AWAY, f"the version of its schema is not known: {error}"
+    return None if fault is None else (Action.SCHEMA_DIFFERS, fault)

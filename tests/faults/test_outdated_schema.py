@@ -1,4 +1,4 @@
-"""A router that is started before its schema is applied: what waits, waits on."""
+"""A router that is started before its schema is applied, or meanwhile: what waits, waits on."""
 
 import asyncio
 
@@ -7,13 +7,17 @@ import pytest
 
 from router.app import create_app
 from router.configuration.settings import load_settings
-from router.state.migrations import migrate
+from router.state.migrations import migrate, read_migrations
 from tests.routers import environment
 from tests.state.old_release import make_old
 
 WAITING = (
     "select 'turn', id, attempt from turns where state in ('pending', 'running', 'sending')"
     " union all select 'notice', id, attempt from notices where state = 'pending' order by 1, 2"
+)
+BOTH_CLAIMED = (
+    "select exists (select from turns where claimed_at is not null)"
+    " and not exists (select from notices where attempt = 0)"
 )
 
 
@@ -39,6 +43,37 @@ async def test_on_the_schema_of_0_1_0_no_attempt_is_used_up_until_it_is_upgraded
                 " and not exists (select from notices where attempt = 0)"
             ):
                 await asyncio.sleep(0.01)
+    finally:
+        await connection.close()
+    assert "not as expected" not in caplog.text
+
+
+A_CLAIM_OR_A_LONG_WAIT = (
+    "select exists (select from pg_stat_activity where datname = current_database()"
+    " and pid <> pg_backend_pid() and wait_event_type = 'Lock' and (query like '%public.claim%'"
+    " or query_start < pg_catalog.clock_timestamp() - '5 s'::interval))"
+)
+
+
+async def test_a_router_that_starts_in_the_midst_of_a_long_migration_claims_nothing_before_its_end(
+    empty_database_url: str, caplog: pytest.LogCaptureFixture
+):
+    """A claim would wait for the migration's locks, and go on with 0.1.0's text of the function."""
+    await make_old(empty_database_url)
+    connection = await asyncpg.connect(empty_database_url)
+    try:
+        env = environment(empty_database_url, POLL_SECONDS="0.1")
+        app = create_app(load_settings(env, env_file=None))
+        async with asyncio.timeout(120):
+            await connection.execute("begin")
+            for migration in read_migrations():
+                await connection.execute(migration.sql)
+            async with app.router.lifespan_context(app):
+                while not await connection.fetchval(A_CLAIM_OR_A_LONG_WAIT):
+                    await asyncio.sleep(0.05)
+                await connection.execute("commit")
+                while not await connection.fetchval(BOTH_CLAIMED):
+                    await asyncio.sleep(0.01)
     finally:
         await connection.close()
     assert "not as expected" not in caplog.text
