@@ -55,6 +55,7 @@ def environment(database_url: str, **more: str) -> dict[str, str]:
         "POLL_SECONDS": "0.5",
         "TYPING_SECONDS": "0",
         "LOOK_AT_MEDIA": "false",  # where that is the question, a test says so
+        "MEDIA_WAIT_SECONDS": "100",  # as long as a busy machine may need for ten pictures
         **more,
     }
 

@@ -31,7 +31,6 @@ def router(database_url: str, llm: Anthropic, project: Supabase) -> Iterator[Rou
             database_url,
             ANTHROPIC_BASE_URL=llm.url,
             LOOK_AT_MEDIA="true",
-            MEDIA_WAIT_SECONDS="100",
             SUPABASE_URL=project.url,
             SUPABASE_SERVICE_ROLE_KEY=project.secret_key,
             MEDIA_BUCKET=BUCKET,

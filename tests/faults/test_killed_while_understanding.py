@@ -36,7 +36,6 @@ def router(database_url: str, llm: Anthropic, speech: SpeechService) -> Iterator
             database_url,
             ANTHROPIC_BASE_URL=llm.url,
             STT_BASE_URL=speech.base_url,
-            MEDIA_WAIT_SECONDS="100",
         )
     )
     yield process
