@@ -50,7 +50,7 @@ from benchmarks.serving import load, try_load
 from loopback.anthropic import Anthropic
 from loopback.evolution import Business, Evolution
 from router.embedded.postgres import EmbeddedPostgres
-from router.evolution.client import SUBSCRIBED_EVENTS
+from router.evolution.subscription import SUBSCRIBED_EVENTS
 from router.state.migrations import migrate
 
 _SECRET = secrets.token_urlsafe(24)

@@ -27,7 +27,7 @@ from loopback.tts import tone
 from router.app import create_app
 from router.configuration.settings import ConfigurationError, load_settings
 from router.embedded.ports import free_port
-from router.evolution.client import SUBSCRIBED_EVENTS
+from router.evolution.subscription import SUBSCRIBED_EVENTS
 from router.logs.setup import configure_logging
 from router.serving.server import Server, server_config
 from router.speech.opus import voice_note

@@ -13,7 +13,6 @@ import socket
 import sys
 from contextlib import ExitStack
 
-from router.app import create_app
 from router.configuration.settings import ConfigurationError, Settings, load_settings
 from router.embedded.alone import alone
 from router.embedded.errors import EmbeddedPostgresError
@@ -110,6 +109,8 @@ def _serve(*, with_n8n: bool) -> int:
                 print(_TILL_N8N, flush=True)
                 stack.enter_context(coming_up(running_n8n(settings, _tell), _tell, _TOLD))
         print(banner(settings, kept, with_n8n=with_n8n), flush=True)
+        from router.app import create_app  # takes seconds, and most starts play the demo instead
+
         return serve(create_app(settings), settings, listener)
 
 

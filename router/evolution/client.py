@@ -11,23 +11,13 @@ import httpx
 
 from router.evolution.errors import DEEPEST, AnswerTooLarge, EvolutionAway, EvolutionRefused
 from router.evolution.exchange import LONGEST_WORD, Exchange, Instance, object_in, read_answer
+from router.evolution.subscription import SUBSCRIBED_EVENTS
 from router.outbound.answers import MOST_VALUES, read_beside_the_loop, weigh
 from router.outbound.bounds import LONGEST_ANSWER
 from router.sharing.at_once import InTurn, TooManyAtOnce
 from router.whatsapp.clean import as_list, as_number, as_object, as_text, clean
 from router.whatsapp.depth import too_deep
 
-SUBSCRIBED_EVENTS = (
-    "MESSAGES_UPSERT",
-    "MESSAGES_UPDATE",
-    "MESSAGES_EDITED",
-    "MESSAGES_DELETE",
-    "SEND_MESSAGE",
-    "CONNECTION_UPDATE",
-    "QRCODE_UPDATED",
-    "LOGOUT_INSTANCE",
-    "REMOVE_INSTANCE",
-)
 _READABLE = 10_000  # levels in an answer; in a list, only a record that is too deep is left out
 _MOST_MEDIA = 16_000_000  # bytes; the default of MAX_MEDIA_BYTES
 _MOST_TOGETHER = 50_000  # values of several records; a single one may have as many as any answer

@@ -7,6 +7,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 from router.configuration.settings import Settings
 
+TURN_WEBHOOK = "hybridflow-turn"
+"""The path of the webhook for turns of tenants without a flow of their own."""
+
 
 def for_editor(url: str) -> str:
     """Return the test URL of this webhook, at which n8n's editor listens."""

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
+from router.n8n.addresses import TURN_WEBHOOK
 from router.n8n.payload import Contract, FlowTerms
 from router.state.calls.claimed_turn import ClaimedTurn
 
 KEY_HEADER = "X-N8N-API-Key"
-TURN_WEBHOOK = "hybridflow-turn"
 
 
 @dataclass(frozen=True, slots=True)

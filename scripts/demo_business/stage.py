@@ -9,7 +9,7 @@ from loopback.anthropic import Anthropic
 from loopback.evolution import Business, Evolution
 from router.configuration.demo import Demo
 from router.configuration.settings import Settings
-from router.evolution.client import SUBSCRIBED_EVENTS
+from router.evolution.subscription import SUBSCRIBED_EVENTS
 from router.state.database import Database
 from router.tenants.demo import TENANT_ID, begin_demo
 from scripts.demo_business import baker

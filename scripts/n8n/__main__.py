@@ -25,20 +25,16 @@ import asyncpg
 
 from router.configuration.settings import ConfigurationError, Settings, load_settings
 from router.embedded.errors import EmbeddedPostgresError
-from router.n8n.trial import TEXT, Trial
 from router.state.database import Database
 from scripts.banner import ASKS_FOR_AN_OWNER
 from scripts.n8n.canonical import SecretInWorkflow
 from scripts.n8n.catalogue import catalogue_of, installed_community
-from scripts.n8n.checking import check_folder
 from scripts.n8n.credentials import fill_in, read_example, variables_of
 from scripts.n8n.installation import InstallationFailed, cache_folder, install
 from scripts.n8n.launch import fill, n8n_home, running_n8n
 from scripts.n8n.library import WORKFLOWS, CommandFailed, export_all
 from scripts.n8n.only_one import N8nRunsAlready
-from scripts.n8n.schema import write_schemas
 from scripts.n8n.server import N8nDidNotStart
-from scripts.n8n.trying import try_flow
 from scripts.running import CannotGoOn, called, configuration, run
 
 _TOLD = (
@@ -88,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _add_try(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tenant", metavar="INSTANCE", default="", help="where there are several")
-    command.add_argument("--text", default=TEXT, help="what the customer writes")
+    command.add_argument("--text", help="what the customer writes")
     command.add_argument("--flow", metavar="PATH", help="its webhook's path, if not the tenant's")
     command.add_argument("--contract", choices=("answer", "gateway"), help="if not the tenant's")
     command.add_argument(
@@ -133,6 +129,8 @@ def _export(given: argparse.Namespace) -> int:
 
 def _check(given: argparse.Namespace) -> int:
     _require_workflows(given.folder)
+    from scripts.n8n.checking import check_folder
+
     own = load_settings({**os.environ, "N8N_ENABLED": "false"}).hybridflow_data / "n8n"
     catalogue = catalogue_of(install(cache_folder(), _tell))
     faults = check_folder(given.folder, replace(catalogue, community=installed_community(own)))
@@ -144,8 +142,11 @@ def _check(given: argparse.Namespace) -> int:
 
 
 def _try(given: argparse.Namespace) -> int:
+    from router.n8n.trial import TEXT, Trial
+    from scripts.n8n.trying import try_flow
+
     _settings()  # prints which key is missing
-    wanted = Trial(given.tenant, given.text, given.flow, given.contract, given.editor)
+    wanted = Trial(given.tenant, given.text or TEXT, given.flow, given.contract, given.editor)
 
     async def work(settings: Settings, database: Database) -> int:
         return await try_flow(settings, database, wanted)
@@ -154,6 +155,8 @@ def _try(given: argparse.Namespace) -> int:
 
 
 def _schema(_: argparse.Namespace) -> int:
+    from scripts.n8n.schema import write_schemas
+
     write_schemas(WORKFLOWS)
     return 0
 

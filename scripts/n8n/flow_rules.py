@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from router.n8n.flows import TURN_WEBHOOK
+from router.n8n.addresses import TURN_WEBHOOK
 from router.n8n.payload import TurnPayload
 from router.notices.payload import NoticePayload
 from scripts.n8n.canonical import is_trigger

@@ -17,7 +17,7 @@ import asyncpg
 import httpx
 
 from router.embedded.ports import free_port
-from router.n8n.flows import TURN_WEBHOOK
+from router.n8n.addresses import TURN_WEBHOOK
 from scripts.n8n.installation import Installation
 from scripts.n8n.leftover import note_processes, works_in
 

@@ -14,7 +14,8 @@ from router.api.models import CheckStep
 from router.api.webhook_check import judge_webhook
 from router.configuration.settings import Settings
 from router.errors import NotFound
-from router.evolution.client import SUBSCRIBED_EVENTS, WebhookSettings
+from router.evolution.client import WebhookSettings
+from router.evolution.subscription import SUBSCRIBED_EVENTS
 from router.state.direct import DirectDatabase
 from router.tenants.instance import InstanceKeys, find_instance
 from scripts.connecting import Connection, connect, drawn

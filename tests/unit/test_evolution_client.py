@@ -11,7 +11,6 @@ from pydantic import SecretStr
 from loopback.evolution import Business, Evolution, failures
 from loopback.evolution.identifiers import Channel
 from loopback.faults import Fault, altered, wrong_answer
-from router.evolution.client import SUBSCRIBED_EVENTS
 from router.evolution.errors import (
     EvolutionAway,
     EvolutionError,
@@ -22,6 +21,7 @@ from router.evolution.errors import (
     SendInDoubt,
 )
 from router.evolution.exchange import Instance
+from router.evolution.subscription import SUBSCRIBED_EVENTS
 from tests.evolution import WholeEvolution
 
 MARIA = "5511988880001"
