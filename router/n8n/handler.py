@@ -14,13 +14,10 @@ import httpx
 from router.llm.asking import more_room, out_of_room
 from router.llm.errors import (
     LlmAccountRefused,
-    LlmAway,
-    LlmEmpty,
     LlmError,
     LlmFailed,
     LlmMisconfigured,
     LlmOutOfRoom,
-    LlmRefused,
 )
 from router.llm.provider import Prompt
 from router.logs.events import Action, log_event
@@ -30,20 +27,18 @@ from router.n8n.answering import (
     N8nDied,
     NotTaken,
     ask_flow,
-    is_not_begun,
-    is_of_the_flow,
     is_registered,
-    says_something,
     understand,
-    words_of,
 )
 from router.n8n.breakers import Breaker, FlowBreakers
 from router.n8n.failing_flows import FailingFlows
 from router.n8n.fallback_at_work import FallbackAtWork
-from router.n8n.flow_executions import Execution, FlowExecutions, said_in
+from router.n8n.flow_executions import Execution, FlowExecutions
 from router.n8n.flows import FlowRules, flow_of, headers_with
+from router.n8n.forwarding import Forwarding
 from router.n8n.payload import Contract, TurnPayload, build_payload
 from router.n8n.reply import Answered, Reading, reply_of
+from router.n8n.whose_fault import Faults
 from router.replies.making import HandedOver, Reply, Silence, StandIn
 from router.sending.outcomes import SendStopped
 from router.state.calls.claimed_turn import ClaimedTurn
@@ -52,12 +47,6 @@ from router.state.calls.model import Refusal
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
-_OF_THE_REQUEST = (400, 413, 422)  # n8n is there; it only refuses this turn
-_FLOW_DIED = 500  # before it answered: n8n is there, unlike with 502, 503, 504
-_ANSWERS_AND_SENDS = (
-    "the flow has answered with what is to be said, and its contract is gateway, by which it sends"
-    " by itself: set n8n_contract of its tenant, or N8N_CONTRACT, to answer"
-)
 _FLOWS_MODEL = "the flow's model"
 _LAPSES = 2  # expired leases of n8n until the fallback takes the turn
 
@@ -84,7 +73,11 @@ class N8nHandler:
         self.failing = FailingFlows(
             database, self.breakers, "queue" if rules.wait_for_n8n else "fallback"
         )
+        self._faults = Faults(self.failing)
         self._executions = FlowExecutions(database, rules.editor_url)
+        self._forwarding = Forwarding(
+            http, database, rules, self.breakers, self._faults, self._executions
+        )
         self._has_warned = False
         # Claims count turns on their way to n8n, but not those that have waited in this process for
         # their server: many of these may come at once.
@@ -128,7 +121,7 @@ class N8nHandler:
         if self._contract(turn) == "answer":
             async with self._places:
                 return await self._answered(turn, prompt)
-        return HandedOver() if await self._forward(turn, prompt) else None
+        return HandedOver() if await self._forwarding.forward(turn, prompt) else None
 
     def _waits(self, turn: ClaimedTurn) -> bool:
         """Whether the turn waits for n8n, or for its flow, if that does not accept it."""
@@ -187,14 +180,14 @@ class N8nHandler:
         try:
             said, execution = await self._said(turn, payload)
         except NotTaken as not_taken:
-            await self._not_taken(turn, not_taken)
+            await self._faults.not_taken(turn, not_taken)
             return None
         except N8nDied:
             self.breaker.failed(monotonic())
             raise
         except LlmError as error:
             self.breaker.worked()
-            if await self._failed(turn, error) and isinstance(
+            if await self._gives_up(turn, error) and isinstance(
                 error, LlmMisconfigured | LlmAccountRefused
             ):
                 raise LlmFailed(str(error)) from error  # another handler makes it, with its own key
@@ -246,31 +239,9 @@ class N8nHandler:
             raise
         return said, self._executions.hear(answer, said.execution_id)
 
-    async def _not_taken(self, turn: ClaimedTurn, why: NotTaken) -> None:
-        """Note that n8n did not accept it; about n8n, a tenant's own flow proves nothing."""
-        if why.of == "n8n" or (why.of == "flow" and turn.tenant.n8n_flow is None):
-            self._refused(str(why))
-            return
-        self.breaker.worked()
-        if why.of == "flow":
-            await self.failing.failed(turn.tenant.tenant_id, flow_of(turn), str(why))
-        log_event(
-            _log, Action.AI_FAILED, f"the flow {flow_of(turn)}: {why}",
-            level=logging.WARNING, turn_id=turn.turn_id, tenant_id=turn.tenant.tenant_id,
-        )  # fmt: skip
-
-    async def _failed(self, turn: ClaimedTurn, error: LlmError) -> bool:
-        """Note that a flow has failed, and return whether the next turn goes elsewhere.
-
-        A failure of an LLM is not the flow's fault, and no sign that the flow works either.
-        """
-        of_the_llm = isinstance(error, LlmAway | LlmEmpty | LlmRefused | LlmOutOfRoom)
-        if of_the_llm and not isinstance(error, LlmAccountRefused):
-            self.breakers.heard_of()
-            return False
-        tenant_id = turn.tenant.tenant_id
-        is_open = await self.failing.failed(tenant_id, flow_of(turn), str(error))
-        return is_open and not self._waits(turn)
+    async def _gives_up(self, turn: ClaimedTurn, error: LlmError) -> bool:
+        """Note that a flow has failed, and return whether the next turn goes elsewhere."""
+        return await self._faults.of_flow(turn, error) and not self._waits(turn)
 
     async def _begun(self, turn: ClaimedTurn, execution: Execution | None) -> HandedOver:
         """Leave the turn to a flow that answers like those that send by themselves."""
@@ -288,64 +259,3 @@ class N8nHandler:
         if not isinstance(await forward_turn(self._database, lease), Refusal):
             await self._executions.note(turn, execution)
         return HandedOver()
-
-    async def _forward(self, turn: ClaimedTurn, prompt: Prompt) -> bool:
-        payload = build_payload(turn, prompt, self._rules.terms)
-        asked = ForwardTurn(**turn.held, lease_seconds=self._rules.terms.lease)
-        given = await forward_turn(self._database, asked)
-        if isinstance(given, Refusal):
-            raise SendStopped(given.refused)
-        self.breakers.gave(turn.turn_id, turn.tenant.tenant_id, flow_of(turn))
-        try:
-            answer = await self._http.post(
-                self._rules.url_of(turn.tenant.n8n_flow),
-                content=payload.model_dump_json(),
-                headers=headers_with(self._rules.api_key),
-                timeout=10,
-            )
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            return self._refused(f"n8n cannot be reached: {error}")
-        except httpx.HTTPError as error:
-            # The flow may have begun; only its lease will show. If another handler took the turn
-            # now, the customer could get two answers.
-            self.breaker.failed(monotonic())
-            log_event(
-                _log, Action.AI_FAILED, f"n8n did not answer: {error!r}", level=logging.WARNING
-            )
-            return True
-        if answer.is_success:
-            self.breaker.worked()
-            if await says_something(answer, turn):
-                raise await self._own_fault(turn, _ANSWERS_AND_SENDS)
-            await self._executions.note(turn, self._executions.hear(answer, said_in(answer)))
-            log_event(
-                _log, Action.FLOW_BEGAN, f"the flow {flow_of(turn)} has the turn",
-                turn_id=turn.turn_id, tenant_id=turn.tenant.tenant_id, attempt=turn.attempt,
-            )  # fmt: skip
-            return True
-        said = f"n8n answered {answer.status_code}: {words_of(answer)}"
-        if answer.is_server_error:
-            # The flow may have spoken before it died: the attempt fails, and the state knows more.
-            if answer.status_code == _FLOW_DIED or is_of_the_flow(answer):
-                self.breaker.worked()
-                raise await self._own_fault(turn, said)
-            self.breaker.failed(monotonic())
-            raise N8nAway(said)
-        if answer.status_code in _OF_THE_REQUEST:
-            log_event(_log, Action.AI_FAILED, said, level=logging.WARNING, turn_id=turn.turn_id)
-            return False
-        if not is_not_begun(answer):
-            raise await self._own_fault(turn, said)  # the flow's answer: it may have sent before
-        await self._not_taken(turn, NotTaken(said, "flow"))
-        return False
-
-    async def _own_fault(self, turn: ClaimedTurn, said: str) -> LlmFailed:
-        """Count the wrong answer of a flow of the gateway contract, and return the failure."""
-        failed = LlmFailed(said)
-        await self._failed(turn, failed)
-        return failed
-
-    def _refused(self, reason: str) -> bool:
-        self.breaker.failed(monotonic())
-        log_event(_log, Action.AI_FAILED, reason, level=logging.WARNING)
-        return False
