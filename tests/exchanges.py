@@ -11,11 +11,14 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import httpx
+import pytest
 
 from loopback.connections import serving
 from router.configuration.addresses import Allowed
+from router.outbound.bounds import current
 from router.outbound.checked import CheckedTransport
 from router.outbound.client import client_over
+from router.outbound.line import Line as OurLine
 from router.outbound.names import Resolve
 
 HERE = Allowed.of(("127.0.0.0/8", "::1"))
@@ -257,3 +260,19 @@ def resolving(*addresses: str) -> Resolve:
         return list(addresses)
 
     return resolve
+
+
+def stand_still(monkeypatch: pytest.MonkeyPatch, seconds: float, times: int = 1) -> None:
+    """Let the router stand still for so long right before the first byte of the next requests.
+
+    No time passes for anything else: the request's own time to begin comes nearer.
+    """
+    has_connection, left = OurLine.set_response_params, iter(range(times))
+
+    def stands_still(line: OurLine, **given: object) -> None:
+        has_connection(line, **given)
+        bounds = current.get()
+        if bounds is not None and bounds.begin_by is not None and next(left, None) is not None:
+            bounds.begin_by -= seconds
+
+    monkeypatch.setattr(OurLine, "set_response_params", stands_still)

@@ -32,6 +32,16 @@ class AnswerTooLong(httpx.ReadError):
     """The response is longer than allowed; asking again gives the same result."""
 
 
+class NotBegunInTime(httpx.ConnectTimeout):
+    """The time by which the request had to begin was over before its first byte: nothing was sent.
+
+    It says nothing about the server.
+    """
+
+    def __init__(self, request: httpx.Request) -> None:
+        super().__init__("the request could not begin in time", request=request)
+
+
 @dataclass(slots=True)
 class Bounds:
     """What is left for one exchange: the time until `ends_at` (monotonic), and bytes of its body.

@@ -4,10 +4,14 @@ Their addresses are trusted, but they may still be slow, verbose or away, so the
 limits as tenants' servers. Proxies that the environment names are used, as in every other program.
 """
 
+import time
+from functools import partial
+from typing import Any
 from urllib.request import getproxies
 
 import httpx
 
+from router.outbound.bounds import NotBegunInTime
 from router.outbound.client import CheckingClient, client_over
 from router.outbound.names import OneAtATime, Resolver, ask_system
 from router.outbound.transport import BoundedTransport
@@ -17,7 +21,7 @@ from router.sharing.shares import NOBODY
 def open_own_http(timeout: float) -> httpx.AsyncClient:
     """Return the client; `timeout` in seconds is for a whole exchange. The caller closes it."""
     if names_proxies():
-        return CheckingClient(timeout=timeout)  # only httpx knows which hosts need no proxy
+        return _ByProxy(timeout=timeout)  # only httpx knows which hosts need no proxy
     return client_over(BoundedTransport(any_address()), timeout)
 
 
@@ -28,9 +32,25 @@ def open_flows_http(timeout: float, most: int) -> httpx.AsyncClient:
     """
     if names_proxies():
         limits = httpx.Limits(max_connections=most, max_keepalive_connections=20)
-        return CheckingClient(timeout=timeout, limits=limits)
+        return _ByProxy(timeout=timeout, limits=limits)
     transport = BoundedTransport(any_address(), limit=most, claimed=lambda _: NOBODY)
     return client_over(transport, timeout)
+
+
+class _ByProxy(CheckingClient):
+    """httpx's own connections, which use proxies; of our bounds they keep `begin_by` alone."""
+
+    async def send(self, request: httpx.Request, **given: Any) -> httpx.Response:
+        """Send the request. Raises httpx.RequestError."""
+        if (begin_by := request.extensions.get("begin_by")) is not None:
+            request.extensions["trace"] = partial(_begin_in_time, request, begin_by)
+        return await super().send(request, **given)
+
+
+async def _begin_in_time(request: httpx.Request, begin_by: float, step: str, _: object) -> None:
+    """End the request if it is late; httpx calls this before each of its steps."""
+    if step.endswith("send_request_headers.started") and time.monotonic() > begin_by:
+        raise NotBegunInTime(request)
 
 
 def names_proxies() -> bool:

@@ -2,7 +2,8 @@
 
 Between the last check of its caller and its first byte, a request waits for a place, a name and a
 connection, and the process itself may be stopped for a while (a busy machine, a container that was
-frozen). By then the state may have judged that the message was not sent, and sent it again.
+frozen). By then the state may have judged that the message was not sent, and sent it again; or
+another router may have claimed the work.
 """
 
 from aiohttp import ClientConnectionError, ClientRequest

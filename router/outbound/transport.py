@@ -12,7 +12,14 @@ import aiohttp
 import httpx
 from aiohttp.abc import AbstractResolver
 
-from router.outbound.bounds import LONGEST_ANSWER, SLICE, Bounds, as_it_is, unpacking
+from router.outbound.bounds import (
+    LONGEST_ANSWER,
+    SLICE,
+    Bounds,
+    NotBegunInTime,
+    as_it_is,
+    unpacking,
+)
 from router.outbound.exchange import FAILURES, Exchanges, next_piece
 from router.outbound.failures import as_httpx
 from router.outbound.pace import Pace
@@ -68,7 +75,8 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         """Make the request. Raises httpx.TransportError.
 
         After ConnectError, ConnectTimeout, PoolTimeout, LocalProtocolError and UnsupportedProtocol,
-        nothing was sent.
+        nothing was sent. NotBegunInTime is a ConnectTimeout, too: the extension `begin_by` says by
+        when (monotonic) a request with a body must begin.
         """
         times = request.extensions.get("timeout", {})
         place = await self._place(request, times.get("pool"))
@@ -116,8 +124,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
             )
         except Exception as error:
             if bounds.is_late:
-                message = "the request could not begin in time"
-                raise httpx.ConnectTimeout(message, request=request) from error
+                raise NotBegunInTime(request) from error
             if not isinstance(error, FAILURES):
                 raise
             raise as_httpx(error, request, is_sent=bounds.has_line) from error

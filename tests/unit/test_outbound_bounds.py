@@ -8,6 +8,7 @@ import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
+from time import monotonic
 
 import httpx
 import pytest
@@ -19,11 +20,12 @@ from router.evolution.errors import EvolutionAway, EvolutionRefused, SendInDoubt
 from router.evolution.exchange import Instance
 from router.evolution.sends import SentMessage
 from router.outbound.answers import MOST_VALUES, read_json
-from router.outbound.bounds import LONGEST_ANSWER, AnswerTooLong
+from router.outbound.bounds import LONGEST_ANSWER, AnswerTooLong, NotBegunInTime
 from router.outbound.checked import CheckedTransport
 from router.outbound.client import client_over, for_tenant
-from router.outbound.own import open_own_http
+from router.outbound.own import open_flows_http, open_own_http
 from router.safety.moderation import Moderation, ModerationAway, ModerationRules
+from tests import exchanges
 from tests.evolution import WholeEvolution
 from tests.scenarios.hostile import repeating, saying, server, silence, without_end
 
@@ -380,6 +382,20 @@ async def test_proxies_of_the_environment_are_used_for_the_deployments_own_alone
             await own.get(url)
         async with client_over(CheckedTransport(HERE), 5) as http:
             assert (await http.get(url)).text == "ok"
+
+
+async def test_behind_a_proxy_too_no_request_begins_too_late(monkeypatch: pytest.MonkeyPatch):
+    async with exchanges.server(exchanges.friendly) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        for number, opened in enumerate((open_own_http(5), open_flows_http(5, most=2))):
+            async with opened as http:
+                late, in_time = ({"begin_by": monotonic() + left} for left in (-1, 60))
+                with pytest.raises(NotBegunInTime):
+                    await http.post("http://n8n.example/", json={}, extensions=late)
+                assert proxy.asked == number
+                answer = await http.post("http://n8n.example/", json={}, extensions=in_time)
+                assert answer.status_code == 200
 
 
 def transport_of(http: httpx.AsyncClient) -> CheckedTransport:
