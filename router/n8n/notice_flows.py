@@ -12,6 +12,7 @@ from router.n8n.flows import headers_with
 from router.n8n.handler import N8nHandler
 from router.n8n.proxies import told_in
 from router.notices.payload import build_payload
+from router.outbound.bounds import NotBegunInTime
 from router.state.calls.notices import ClaimedNotice, NoticeKind
 
 _log = logging.getLogger(__name__)
@@ -44,8 +45,11 @@ class NoticeFlows:
         self._n8n = n8n
         self._terms = terms
 
-    async def take(self, notice: ClaimedNotice) -> str | None:
-        """Give n8n the notice. Return None if a flow has it (or may have it), otherwise why not."""
+    async def take(self, notice: ClaimedNotice, begin_by: float) -> str | None:
+        """Give n8n the notice. Return None if a flow has it (or may have it), otherwise why not.
+
+        No request begins after `begin_by` (monotonic). Raises NotBegunInTime.
+        """
         if not await self._n8n.is_available():
             return "n8n is away"
         payload = build_payload(notice, self._terms.router_url, self._terms.lease)
@@ -56,7 +60,10 @@ class NoticeFlows:
                 content=payload.model_dump_json(),
                 headers=headers_with(self._terms.api_key),
                 timeout=10,
+                extensions={"begin_by": begin_by},
             )
+        except NotBegunInTime:
+            raise  # this router stood still: that says nothing about n8n
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             breaker.failed(monotonic())
             return f"n8n cannot be reached: {error}"

@@ -11,6 +11,7 @@ from router.errors import StateError
 from router.logs.events import Action, log_event
 from router.notices.payload import build_notice
 from router.notices.wording import say
+from router.outbound.bounds import NotBegunInTime
 from router.outbound.client import for_tenant
 from router.outbound.refused import AddressRefused
 from router.sending.outbox import Outbox
@@ -30,13 +31,17 @@ from router.state.database import Database
 _log = logging.getLogger(__name__)
 _FLOW_ATTEMPTS = 3  # after so many attempts without `done`, no flow is asked any more
 _URL_TIMEOUT = 10.0
+_STOOD_STILL = "the router stood still before it told anybody"
 
 
 class Flows(Protocol):
     """Delivers notices by flows in n8n."""
 
-    async def take(self, notice: ClaimedNotice) -> str | None:
-        """Return None if a flow has the notice (or may have it), otherwise why none has."""
+    async def take(self, notice: ClaimedNotice, begin_by: float) -> str | None:
+        """Return None if a flow has the notice (or may have it), otherwise why none has.
+
+        No request begins after `begin_by` (monotonic). Raises NotBegunInTime.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,10 @@ class NoticeServices:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """Why a receiver was not told. `is_away`: only because Evolution or the line is away."""
+    """Why a receiver was not told.
+
+    `is_away`: only because Evolution or the line is away, or this router was too late.
+    """
 
     reason: str
     is_away: bool = False
@@ -62,9 +70,12 @@ class _Failure:
 class Delivery:
     """One attempt; see `run`."""
 
-    def __init__(self, notice: ClaimedNotice, services: NoticeServices) -> None:
+    def __init__(self, notice: ClaimedNotice, services: NoticeServices, lease_ends: float) -> None:
+        """`lease_ends` (monotonic) is when another router may claim the notice."""
         self._notice = notice
         self._services = services
+        # So every webhook has answered, or will not, before anybody else claims the notice.
+        self._begin_by = lease_ends - _URL_TIMEOUT
         self._sending = False
         self._stopped = False
 
@@ -84,7 +95,7 @@ class Delivery:
         A notice whose delivery is cut off is due again when its lease ends.
         """
         try:
-            await (self._give_back() if self._stopped else self._run())
+            await self._attempt()
         except StateError as error:
             self._log_failure(f"a notice was not recorded: {error}")
         except asyncio.CancelledError:
@@ -92,11 +103,24 @@ class Delivery:
         except Exception as error:  # noqa: BLE001 - one notice must not end the others
             self._log_failure(f"a notice could not be told: {error!r}", error)
 
-    async def _give_back(self) -> None:
-        """Give the untried notice back, so that another router may deliver it at once."""
+    async def _attempt(self) -> None:
+        if self._stopped:
+            await self._give_back("the router was stopped before it told anybody")
+            return
+        try:
+            await self._run()
+        except NotBegunInTime:
+            self._log_failure(_STOOD_STILL)
+            await self._give_back(_STOOD_STILL)
+
+    async def _give_back(self, why: str) -> None:
+        """Give the notice back, of which nobody was told, so that any router may tell it at once.
+
+        The attempt does not count. The state refuses this if another router has the notice.
+        """
         asked = FailNotice(
             **self._notice.held,
-            error="the router was stopped before it told anybody",
+            error=why,
             away=True,
             max_attempts=self._services.max_attempts,
             base_seconds=0,
@@ -107,7 +131,7 @@ class Delivery:
         notice = self._notice
         untaken = None
         if self._for_n8n() and self._services.flows is not None:
-            untaken = await self._services.flows.take(notice)
+            untaken = await self._services.flows.take(notice, self._begin_by)
             if untaken is None:
                 return  # the flow says when it is done
             self._log_failure(untaken)
@@ -139,7 +163,10 @@ class Delivery:
             await self._finish(None, url_told=url_told)
 
     async def _post(self, url: str) -> str | None:
-        """Return why the webhook was not told, or None. The URL is left out: it may be a secret."""
+        """Return why the webhook was not told, or None. The URL is left out: it may be a secret.
+
+        Raises NotBegunInTime.
+        """
         try:
             # Only the status counts; the rest of the response is not read.
             asked = self._services.http.stream(
@@ -149,12 +176,17 @@ class Delivery:
                 headers={"Content-Type": "application/json"},
                 timeout=_URL_TIMEOUT,
                 follow_redirects=False,
-                extensions=for_tenant(self._notice.instance_name),
+                extensions={
+                    **for_tenant(self._notice.instance_name),
+                    "begin_by": self._begin_by,
+                },
             )
             async with asked as answer:
                 status, is_told = answer.status_code, answer.is_success
         except AddressRefused as error:
             return f"notify_url: {error}"
+        except NotBegunInTime:
+            raise
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return f"notify_url: {type(error).__name__}"
         return None if is_told else f"notify_url answered {status}"
@@ -174,7 +206,9 @@ class Delivery:
         except SendStopped as stopped:
             if stopped.reason == "no_number":
                 return None
-            return _Failure(f"notify_number: {stopped.reason}")
+            # The fence found the lease over: that says nothing against the number.
+            is_late = stopped.reason == "stale"
+            return _Failure(f"notify_number: {stopped.reason}", is_away=is_late)
         except SendFailed as failed:
             return _Failure(f"notify_number: {failed}", is_away=failed.is_away)
         finally:

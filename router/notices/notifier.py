@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 
 from router.notices.delivery import Delivery
 from router.running.claims import ClaimTerms, Look, TenantsClaimant
@@ -29,8 +30,9 @@ class Notifier(TenantsClaimant[Delivery]):
         self,
         database: Database,
         limits: NoticeLimits,
-        begin: Callable[[ClaimedNotice], Delivery],
+        begin: Callable[[ClaimedNotice, float], Delivery],
     ) -> None:
+        """`begin` gets a claimed notice, and when its lease ends (monotonic)."""
         terms = ClaimTerms(limits.poll, limits.poll, "notices could not be claimed")
         super().__init__(limits.parallel, terms)
         self._database = database
@@ -47,10 +49,13 @@ class Notifier(TenantsClaimant[Delivery]):
             own=self._own(),  # a delivery to a webhook that hangs counts as long as it hangs
             own_times=TENANT,
         )
+        lease_ends = monotonic() + self._limits.lease  # the state counts from later on
         claimed = await claim_notices(self._database, asked)
         for notice in claimed.notices:
-            self._claims.begin(f"notice {notice.name}", partial(self._begin_one, notice))
+            self._claims.begin(
+                f"notice {notice.name}", partial(self._begin_one, notice, lease_ends)
+            )
         return self._seen(claimed, some=bool(claimed.notices))
 
-    def _begin_one(self, notice: ClaimedNotice | NotRead) -> Delivery:
-        return self._begin(readable(notice))
+    def _begin_one(self, notice: ClaimedNotice | NotRead, lease_ends: float) -> Delivery:
+        return self._begin(readable(notice), lease_ends)

@@ -41,7 +41,7 @@ def make_notifier(
         max_attempts=settings.turn_max_attempts,
         poll=settings.poll_seconds,
     )
-    return Notifier(database, limits, lambda notice: Delivery(notice, services))
+    return Notifier(database, limits, lambda notice, ends: Delivery(notice, services, ends))
 
 
 def make_untaken(

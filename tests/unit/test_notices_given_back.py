@@ -46,8 +46,8 @@ async def test_what_a_claim_brings_after_the_stop_is_due_at_once_and_costs_no_at
     )
     begun: list[Delivery] = []
 
-    def begin(notice: Any) -> Delivery:
-        begun.append(Delivery(notice, desk))
+    def begin(notice: Any, lease_ends: float) -> Delivery:
+        begun.append(Delivery(notice, desk, lease_ends))
         return begun[0]
 
     limits = NoticeLimits(parallel=3, lease=60, max_attempts=5, poll=600)
@@ -66,6 +66,6 @@ async def test_what_a_claim_brings_after_the_stop_is_due_at_once_and_costs_no_at
 
 
 def test_a_delivery_that_gives_back_is_not_cancelled():
-    delivery = Delivery(cast("Any", None), cast("NoticeServices", None))
+    delivery = Delivery(cast("Any", None), cast("NoticeServices", None), 0)
     assert delivery.stop()
     assert not delivery.stop()

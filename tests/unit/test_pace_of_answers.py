@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from threading import current_thread
+from time import monotonic
 from typing import Any, cast
 
 import httpx
@@ -386,6 +387,7 @@ async def test_of_what_a_notify_url_answers_nothing_is_unpacked(
         services = NoticeServices(
             state, http, cast("Outbox", None), None, max_attempts=5, retry_base=30
         )
-        await Delivery(ClaimedNotice.model_validate({**NOTICE, "url": url}), services).run()
+        claimed = ClaimedNotice.model_validate({**NOTICE, "url": url})
+        await Delivery(claimed, services, monotonic() + 60).run()
     assert unpacked == []
     assert state.told == ["finish_notice" if status.startswith(b"200") else "fail_notice"]
