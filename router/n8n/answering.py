@@ -18,6 +18,7 @@ from router.n8n.answered_messages import Conversation
 from router.n8n.flow_executions import EXECUTION_HEADER
 from router.n8n.proxies import AWAY, GAVE_UP, is_of_a_proxy, told_in
 from router.n8n.reply import Reading, is_reply, read_answer, read_failure
+from router.n8n.turn_fence import TurnFence
 from router.outbound.answers import read_json
 from router.outbound.bounds import AnswerTooLong
 from router.outbound.transport import POOL_WAIT
@@ -80,16 +81,23 @@ class TookTooLong(LlmFailed):
 
 
 async def ask_flow(
-    http: httpx.AsyncClient, url: str, content: str, headers: Mapping[str, str], seconds: float
+    http: httpx.AsyncClient,
+    url: str,
+    content: str,
+    headers: Mapping[str, str],
+    seconds: float,
+    fence: TurnFence | None = None,
 ) -> httpx.Response:
-    """Return n8n's response, whatever its status. Raises NotTaken and LlmError.
+    """Return n8n's response, whatever its status. Raises NotTaken, LlmError, and SendStopped.
 
-    Its `elapsed` is the time from the request to the last byte of the response.
+    A test turn has no `fence`: nobody else would take it. `elapsed` of the response is the time
+    from the request to its last byte.
     """
     times = httpx.Timeout(seconds, connect=min(_CONNECT, seconds), pool=POOL_WAIT)
     began = monotonic()
     try:
-        answer = await http.post(url, content=content, headers=headers, timeout=times)
+        asked = http.build_request("POST", url, content=content, headers=headers, timeout=times)
+        answer = await (http.send(asked) if fence is None else fence.send(http, asked))
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise NotTaken(f"n8n cannot be reached: {error}", "n8n") from error
     except httpx.UnsupportedProtocol as error:

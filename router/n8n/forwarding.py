@@ -24,16 +24,19 @@ from router.n8n.breakers import FlowBreakers
 from router.n8n.flow_executions import FlowExecutions, said_in
 from router.n8n.flows import FlowRules, flow_of, headers_with
 from router.n8n.payload import build_payload
+from router.n8n.turn_fence import TurnFence
 from router.n8n.whose_fault import Faults
-from router.sending.outcomes import SendStopped
 from router.state.calls.claimed_turn import ClaimedTurn
-from router.state.calls.flows import ForwardTurn, forward_turn
-from router.state.calls.model import Refusal
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
 _ACCEPTED = 10.0  # seconds that n8n has to say that the flow has begun
+_FOR_THE_REQUEST = 0.5  # of the flow's lease; the flow needs the rest
 _OF_THE_REQUEST = (400, 413, 422)  # n8n is there; it only refuses this turn
+_NOTHING_SENT = (
+    *(httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout),
+    httpx.UnsupportedProtocol,
+)
 _FLOW_DIED = 500  # before it answered: n8n is there, unlike with 502, 503, 504
 _ANSWERS_AND_SENDS = (
     "the flow has answered with what is to be said, and its contract is gateway, by which it sends"
@@ -66,19 +69,19 @@ class Forwarding:
         Raises SendStopped, and LlmError if a flow has failed.
         """
         payload = build_payload(turn, prompt, self._rules.terms)
-        asked = ForwardTurn(**turn.held, lease_seconds=self._rules.terms.lease)
-        given = await forward_turn(self._database, asked)
-        if isinstance(given, Refusal):
-            raise SendStopped(given.refused)
-        self._breakers.gave(turn.turn_id, turn.tenant.tenant_id, flow_of(turn))
+        lease = self._rules.terms.lease
+        patience = lease * _FOR_THE_REQUEST
+        fence = TurnFence(self._database, self._breakers, turn, lease, patience)
         try:
-            answer = await self._http.post(
+            asked = self._http.build_request(
+                "POST",
                 self._rules.url_of(turn.tenant.n8n_flow),
                 content=payload.model_dump_json(),
                 headers=headers_with(self._rules.api_key),
                 timeout=_ACCEPTED,
             )
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            answer = await fence.send(self._http, asked)
+        except _NOTHING_SENT as error:
             self._faults.of_n8n(f"n8n cannot be reached: {error}")
             return False
         except httpx.HTTPError as error:

@@ -38,9 +38,9 @@ from router.n8n.flows import FlowRules, flow_of, headers_with
 from router.n8n.forwarding import Forwarding
 from router.n8n.payload import Contract, TurnPayload, build_payload
 from router.n8n.reply import Answered, Reading, reply_of
+from router.n8n.turn_fence import TurnFence
 from router.n8n.whose_fault import Faults
 from router.replies.making import HandedOver, Reply, Silence, StandIn
-from router.sending.outcomes import SendStopped
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.flows import ForwardTurn, forward_turn
 from router.state.calls.model import Refusal
@@ -170,13 +170,11 @@ class N8nHandler:
         return self.breakers.takes(turn.tenant.tenant_id, flow_of(turn), monotonic())
 
     async def _answered(self, turn: ClaimedTurn, prompt: Prompt) -> _Made | None:
-        """Have the flow answer; None: n8n certainly has not begun one. Raises LlmError."""
+        """Have the flow answer; None: n8n certainly has not begun one.
+
+        Raises SendStopped and LlmError.
+        """
         payload = build_payload(turn, prompt, self._rules.terms, "answer")
-        asked = ForwardTurn(**turn.held, lease_seconds=self._rules.attempt_lease)
-        given = await forward_turn(self._database, asked)
-        if isinstance(given, Refusal):
-            raise SendStopped(given.refused)
-        self.breakers.gave(turn.turn_id, turn.tenant.tenant_id, flow_of(turn))
         try:
             said, execution = await self._said(turn, payload)
         except NotTaken as not_taken:
@@ -207,7 +205,7 @@ class N8nHandler:
     ) -> tuple[Reading, Execution | None]:
         """Return what the flow says; asked again with more room if only that was lacking.
 
-        Raises NotTaken and LlmError.
+        Raises NotTaken, SendStopped and LlmError.
         """
         limit = payload.tenant.llm_max_tokens
         try:
@@ -230,7 +228,9 @@ class N8nHandler:
     ) -> tuple[Reading, Execution | None]:
         url, seconds = self._rules.url_of(turn.tenant.n8n_flow), self._rules.terms.answer
         headers = headers_with(self._rules.api_key)
-        answer = await ask_flow(self._http, url, payload.model_dump_json(), headers, seconds)
+        lease = self._rules.attempt_lease
+        fence = TurnFence(self._database, self.breakers, turn, lease, patience=lease)
+        answer = await ask_flow(self._http, url, payload.model_dump_json(), headers, seconds, fence)
         try:
             said = await understand(answer, turn, seconds)
         except LlmError as error:

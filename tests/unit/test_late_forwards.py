@@ -1,0 +1,109 @@
+"""A router that stood still forwards no turn that another router may have by then."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from router.n8n.flows import FlowRules
+from router.n8n.handler import N8nHandler
+from router.n8n.payload import Contract
+from router.replies.making import HandedOver, Reply
+from router.sending.outcomes import SendStopped
+from tests.exchanges import OK, Line, Server, client, server, stand_still
+from tests.unit.test_answering import PROMPT, RULES, Database, Fallback
+from tests.unit.test_fallback import turn
+
+CONTRACTS: tuple[Contract, ...] = ("answer", "gateway")
+LONG = 200.0  # longer than any lease here
+NO_ROOM = {"error": {"message": "max_tokens", "code": "max_tokens"}}
+
+
+class Fences(Database):
+    """A state that gives these answers to those who forward, one after the other."""
+
+    def __init__(self, *answers: Mapping[str, object]) -> None:
+        super().__init__()
+        self._answers = list(answers)
+
+    async def call(self, function: str, argument: Mapping[str, object]) -> dict[str, Any]:
+        answer = await super().call(function, argument)
+        if function == "forward_turn" and self._answers:
+            return dict(self._answers.pop(0))
+        return answer
+
+    @property
+    def passed(self) -> int:
+        """How often a turn was forwarded."""
+        return [name for name, _ in self.asked].count("forward_turn")
+
+
+async def flows(line: Line) -> None:
+    """Answer as a flow of the contract that the turn names."""
+    while True:
+        _, _, body = (await line.hear()).partition(b"\r\n\r\n")
+        is_asked = json.loads(body)["contract"] == "answer"
+        said = json.dumps({"text": "Temos!"} if is_asked else {"execution_id": "7"}).encode()
+        await line.say(OK + b"Content-Length: %d\r\n\r\n%b" % (len(said), said))
+
+
+def rules(there: Server, contract: Contract) -> FlowRules:
+    return replace(RULES, webhooks_url=there.url.rstrip("/"), contract=contract)
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+async def test_a_turn_that_another_router_took_meanwhile_is_not_forwarded(
+    contract: Contract, monkeypatch: pytest.MonkeyPatch
+):
+    """Its flow would run twice, and order twice what the customer ordered."""
+    stand_still(monkeypatch, LONG)
+    state, fallback = Fences({"ok": True}, {"refused": "stale"}), Fallback()
+    async with server(flows) as there, client() as http:
+        handler = N8nHandler(http, state, rules(there, contract), fallback)
+        with pytest.raises(SendStopped, match="stale"):
+            await handler.make(turn(), PROMPT)
+    assert there.asked == 0
+    assert not fallback.made
+    assert not handler.breaker.failures
+    assert not handler.breakers.failures(1, "hybridflow-turn")
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+async def test_a_turn_that_is_still_held_passes_the_fence_once_more(
+    contract: Contract, monkeypatch: pytest.MonkeyPatch
+):
+    stand_still(monkeypatch, LONG)
+    state, fallback = Fences(), Fallback()
+    async with server(flows) as there, client() as http:
+        handler = N8nHandler(http, state, rules(there, contract), fallback)
+        made = await handler.make(turn(), PROMPT)
+    assert isinstance(made, Reply if contract == "answer" else HandedOver)
+    assert (there.asked, state.passed) == (1, 2)
+    assert not fallback.made
+    assert not handler.breaker.failures
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+async def test_an_n8n_that_no_request_reaches_within_a_lease_cannot_be_reached(
+    contract: Contract, monkeypatch: pytest.MonkeyPatch
+):
+    stand_still(monkeypatch, LONG, times=2)
+    state, fallback = Fences(), Fallback()
+    async with server(flows) as there, client() as http:
+        handler = N8nHandler(http, state, rules(there, contract), fallback)
+        await handler.make(turn(), PROMPT)
+    assert there.asked == 0
+    assert fallback.made == handler.breaker.failures == 1
+
+
+@pytest.mark.parametrize(("contract", "seconds"), [("answer", 20), ("gateway", 40)])
+async def test_a_router_that_stood_still_for_a_while_forwards_the_turn(
+    contract: Contract, seconds: float, monkeypatch: pytest.MonkeyPatch
+):
+    stand_still(monkeypatch, seconds)
+    state = Fences()
+    async with server(flows) as there, client() as http:
+        await N8nHandler(http, state, rules(there, contract), Fallback()).make(turn(), PROMPT)
+    assert (there.asked, state.passed) == (1, 1)
