@@ -55,8 +55,10 @@ class Exchange:
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
+        *,
+        begin_by: float | None = None,
     ) -> Any:
-        answer = await self._fetch(instance, method, path, body)
+        answer = await self._fetch(instance, method, path, body, begin_by=begin_by)
         return await read_beside_the_loop(answer, partial(read_answer, answer, most=MOST_OF_A_WORD))
 
     async def _fetch(
@@ -67,8 +69,10 @@ class Exchange:
         body: Mapping[str, Any] | None = None,
         *,
         longest: int = LONGEST_WORD,
+        begin_by: float | None = None,
     ) -> bytes:
         request = request_for(self._http, instance, method, path, body)
+        begins_by(request, begin_by)
         request.extensions["longest"] = longest
         return (await self._exchange(request)).content
 
@@ -106,6 +110,15 @@ def request_for(
         raise judge_failure(error, is_send=False) from error
     except httpx.InvalidURL as error:
         raise EvolutionRefused(f"the server's URL is not valid: {error}") from error
+
+
+def begins_by(request: httpx.Request, begin_by: float | None) -> None:
+    """Set the time (monotonic) after which the request is not made any more; None: there is none.
+
+    A late request is EvolutionAway.
+    """
+    if begin_by is not None:
+        request.extensions["begin_by"] = begin_by
 
 
 def read_answer(

@@ -12,6 +12,7 @@ from router.evolution.exchange import (
     LONGEST_WORD,
     Exchange,
     Instance,
+    begins_by,
     object_in,
     read_answer,
     request_for,
@@ -55,29 +56,46 @@ class EvolutionSends(Exchange):
         `begin_by` (monotonic) nothing is sent any more: EvolutionAway.
         """
         request = self._request(instance, path, body, seconds)
-        if begin_by is not None:
-            request.extensions["begin_by"] = begin_by
+        begins_by(request, begin_by)
         sent = await self._exchange(request, is_send=True)
         return await read_beside_the_loop(sent.content, partial(_sent_message, sent, body))
 
     async def send_presence(
-        self, instance: Instance, number: str, *, presence: str = "composing", delay_ms: int = 1000
+        self,
+        instance: Instance,
+        number: str,
+        *,
+        presence: str = "composing",
+        delay_ms: int = 1000,
+        begin_by: float | None = None,
     ) -> bool:
-        """Show "typing…" for this long; Evolution answers after that. False: not supported."""
+        """Show "typing…" for this long; Evolution answers after that. False: not supported.
+
+        After `begin_by` (monotonic) nothing is shown any more: EvolutionAway.
+        """
         return await self._try(
             instance,
             "chat/sendPresence",
             {"number": number, "presence": presence, "delay": delay_ms},
+            begin_by,
         )
 
-    async def mark_read(self, instance: Instance, jid: str, wa_ids: Sequence[str]) -> bool:
-        """Mark messages as read. False: the channel does not support it. Evolution skips LIDs."""
-        keys = [{"remoteJid": jid, "fromMe": False, "id": wa_id} for wa_id in wa_ids]
-        return await self._try(instance, "chat/markMessageAsRead", {"readMessages": keys})
+    async def mark_read(
+        self, instance: Instance, jid: str, wa_ids: Sequence[str], begin_by: float | None = None
+    ) -> bool:
+        """Mark messages as read. False: the channel does not support it. Evolution skips LIDs.
 
-    async def _try(self, instance: Instance, path: str, body: Mapping[str, Any]) -> bool:
+        After `begin_by` (monotonic) nothing is marked any more: EvolutionAway.
+        """
+        keys = [{"remoteJid": jid, "fromMe": False, "id": wa_id} for wa_id in wa_ids]
+        body = {"readMessages": keys}
+        return await self._try(instance, "chat/markMessageAsRead", body, begin_by)
+
+    async def _try(
+        self, instance: Instance, path: str, body: Mapping[str, Any], begin_by: float | None
+    ) -> bool:
         try:
-            await self._ask(instance, "POST", path, body)
+            await self._ask(instance, "POST", path, body, begin_by=begin_by)
         except EvolutionRefused as error:
             if _METHOD_MISSING in str(error).lower():
                 return False

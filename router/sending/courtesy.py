@@ -6,7 +6,8 @@ phone of the business.
 This is only a courtesy: it runs while the reply is made, nothing waits for it, and its failures are
 only logged. It begins a moment later than the request to the LLM. A request to Evolution that has
 begun is never cancelled: that would cost the connection, and Evolution would carry it out anyway. A
-request that has not begun is dropped when it is no longer wanted.
+request that has not begun is dropped when it is no longer wanted, or when too much time has passed
+since it was: the router may have stood still meanwhile.
 """
 
 import asyncio
@@ -15,9 +16,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 
 from router.evolution.errors import EvolutionError
 from router.evolution.sends import EvolutionSends
+from router.sending.times import COURTESY_PATIENCE
 from router.sharing.shares import TENANT, Shares
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.tenants.instance import TenantLine
@@ -28,7 +31,8 @@ _LATER = 0.05  # seconds
 _ROUNDS = 3  # of the event loop, to let the finished reply ask its fence first
 
 # A function, not a coroutine: a task cancelled before it began would leave the coroutine unawaited.
-_Show = Callable[[], Awaitable[bool]]
+# It takes the time (monotonic) by which its request must begin.
+_Show = Callable[[float], Awaitable[bool]]
 
 
 @dataclass(slots=True)
@@ -107,14 +111,15 @@ class Courtesy:
         place = None if name in self._cannot else self._places.take_now({name: TENANT})
         if place is None:
             return
-        task = asyncio.create_task(self._show(name, show), name=f"courtesy of {name}")
+        begin_by = monotonic() + COURTESY_PATIENCE
+        task = asyncio.create_task(self._show(name, show, begin_by), name=f"courtesy of {name}")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         task.add_done_callback(lambda _: place.give_back())
 
-    async def _show(self, name: str, show: _Show) -> None:
+    async def _show(self, name: str, show: _Show, begin_by: float) -> None:
         try:
-            able = await show()
+            able = await show(begin_by)
         except EvolutionError as error:
             _log.debug("no courtesy shown: %s", error)
             return
@@ -124,23 +129,34 @@ class Courtesy:
         if not able:
             self._cannot.add(name)
 
-    async def _type_soon(self, turn: ClaimedTurn, line: TenantLine, wanted: _Wanted) -> bool:
+    async def _type_soon(
+        self, turn: ClaimedTurn, line: TenantLine, wanted: _Wanted, begin_by: float
+    ) -> bool:
         """Show "typing…" if it is still wanted. Returns False if the channel cannot show it."""
         await asyncio.sleep(self._later)
-        return await self._type(turn, line, self._typing_ms) if wanted.typing else True
+        if not wanted.typing:
+            return True
+        return await self._type(turn, line, self._typing_ms, "composing", begin_by)
 
-    async def _read(self, line: TenantLine, jid: str, wa_ids: Sequence[str]) -> bool:
+    async def _read(
+        self, line: TenantLine, jid: str, wa_ids: Sequence[str], begin_by: float
+    ) -> bool:
         for _ in range(_ROUNDS):
             await asyncio.sleep(0)
-        return await self._evolution.mark_read(line.instance(), jid, list(wa_ids))
+        return await self._evolution.mark_read(line.instance(), jid, list(wa_ids), begin_by)
 
     async def _type(
         self,
         turn: ClaimedTurn,
         line: TenantLine,
         milliseconds: int,
-        presence: str = "composing",
+        presence: str,
+        begin_by: float,
     ) -> bool:
         return await self._evolution.send_presence(
-            line.instance(), turn.session.jid, presence=presence, delay_ms=milliseconds
+            line.instance(),
+            turn.session.jid,
+            presence=presence,
+            delay_ms=milliseconds,
+            begin_by=begin_by,
         )

@@ -1,7 +1,10 @@
 """Shows "typing…" or "recording…" on the phone, for a flow."""
 
+from time import monotonic
+
 from router.evolution.exchange import Instance
 from router.evolution.sends import EvolutionSends
+from router.sending.times import COURTESY_PATIENCE
 
 
 class Presence:
@@ -11,5 +14,11 @@ class Presence:
         self._evolution = evolution
 
     async def show(self, instance: Instance, number: str, presence: str, delay_ms: int) -> None:
-        """Show `presence` for `delay_ms`, if the channel can. Raises EvolutionError."""
-        await self._evolution.send_presence(instance, number, presence=presence, delay_ms=delay_ms)
+        """Show `presence` for `delay_ms`, soon, if the channel can. Raises EvolutionError."""
+        await self._evolution.send_presence(
+            instance,
+            number,
+            presence=presence,
+            delay_ms=delay_ms,
+            begin_by=monotonic() + COURTESY_PATIENCE,
+        )

@@ -12,6 +12,9 @@ SECONDS_A_MB = 2.0
 """A line of 4 Mbit/s carries a MB in that time, so SEND_TIMEOUT is left for all that follows."""
 _STALLED = 5.0  # seconds after which the fence's answer is too old to send
 _LEAST_SETTLE = 1.0
+COURTESY_PATIENCE = 5.0
+"""How many seconds after it was wanted a "typing…" or a mark as read may begin; later nothing is
+shown, because the reply may be there by then, from another router or a human."""
 
 
 def upload_seconds(size: int) -> float:
