@@ -15,10 +15,10 @@ from router.sending.outcomes import SendStopped
 from tests.exchanges import OK, Line, Server, client, server, stand_still
 from tests.unit.test_answering import PROMPT, RULES, Database, Fallback
 from tests.unit.test_fallback import turn
+from tests.unit.test_flows_half_answers import completion
 
 CONTRACTS: tuple[Contract, ...] = ("answer", "gateway")
 LONG = 200.0  # longer than any lease here
-NO_ROOM = {"error": {"message": "max_tokens", "code": "max_tokens"}}
 
 
 class Fences(Database):
@@ -38,6 +38,14 @@ class Fences(Database):
     def passed(self) -> int:
         """How often a turn was forwarded."""
         return [name for name, _ in self.asked].count("forward_turn")
+
+
+async def without_room(line: Line) -> None:
+    """Answer as a flow whose model used up all its tokens before it said a word."""
+    while True:
+        await line.hear()
+        said = json.dumps(completion("", "length")).encode()
+        await line.say(OK + b"Content-Length: %d\r\n\r\n%b" % (len(said), said))
 
 
 async def flows(line: Line) -> None:
@@ -107,3 +115,13 @@ async def test_a_router_that_stood_still_for_a_while_forwards_the_turn(
     async with server(flows) as there, client() as http:
         await N8nHandler(http, state, rules(there, contract), Fallback()).make(turn(), PROMPT)
     assert (there.asked, state.passed) == (1, 1)
+
+
+async def test_a_flow_is_given_more_room_only_while_the_turn_is_held():
+    """Its first answer may have taken longer than the lease, and the router stood still."""
+    state = Fences({"ok": True}, {"refused": "stale"})
+    async with server(without_room) as there, client() as http:
+        handler = N8nHandler(http, state, rules(there, "answer"), Fallback())
+        with pytest.raises(SendStopped, match="stale"):
+            await handler.make(turn(), PROMPT)
+    assert there.asked == 1
