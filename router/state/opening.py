@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from router.configuration.settings import ConfigurationError, Settings
 from router.embedded.postgres import EmbeddedPostgres
-from router.errors import StateError
+from router.errors import DatabaseFault, StateError
 from router.logs.events import Action, log_event
 from router.state.calls.health import check_database
 from router.state.database import Connected, Database
@@ -67,8 +67,8 @@ async def _look_at(database: Database) -> None:
     try:
         async with asyncio.timeout(_PATIENCE):
             checked = await check_database(database)
-    except (TimeoutError, StateError):
-        return  # the first call will report it
+    except (TimeoutError, StateError, DatabaseFault):
+        return  # it is looked at again before anything is claimed, and what is wrong is reported
     if refusal := too_new(checked):
         raise ConfigurationError({"database": refusal})
     if said := schema_fault(checked) or schema_advice(checked):
@@ -80,8 +80,8 @@ async def wait_for_schema(database: Database, pause: float) -> None:
 
     A different schema may answer claims in a form that cannot be read here: each claim would use up
     an attempt at a turn on which nobody works. While it is migrated, it may not answer at all: a
-    call waits for the migration's locks, and then goes on with the old text of its function. Raises
-    no StateError.
+    call waits for the migration's locks, and then goes on with the old text of its function.
+    Whatever a look fails with, only one that succeeds lets the program work.
     """
     told = ""
     while (fault := await _fault(database)) is not None:
@@ -95,8 +95,11 @@ async def wait_for_schema(database: Database, pause: float) -> None:
 
 async def _fault(database: Database) -> tuple[Action, str] | None:
     """Return why this program cannot work with the database yet; None: it can."""
+    unknown = "the version of its schema is not known"
     try:
         fault = schema_fault(await check_database(database))
-    except StateError as error:
-        return Action.DATABASE_AWAY, f"the version of its schema is not known: {error}"
+    except (StateError, DatabaseFault) as error:
+        return Action.DATABASE_AWAY, f"{unknown}: {error}"
+    except Exception as error:  # noqa: BLE001 - such as an answer that no database gives
+        return Action.DATABASE_AWAY, f"{unknown}: {error!r}"
     return None if fault is None else (Action.SCHEMA_DIFFERS, fault)

@@ -77,3 +77,36 @@ async def test_a_router_that_starts_in_the_midst_of_a_long_migration_claims_noth
     finally:
         await connection.close()
     assert "not as expected" not in caplog.text
+
+
+A_CLAIM_WAITS = (
+    "select exists (select from pg_stat_activity where datname = current_database()"
+    " and pid <> pg_backend_pid() and wait_event_type = 'Lock' and query like '%public.claim%')"
+)
+
+
+async def test_a_look_that_the_database_ends_in_the_midst_of_a_migration_lets_nothing_be_claimed(
+    empty_database_url: str, caplog: pytest.LogCaptureFixture
+):
+    """With a lock_timeout, the look fails at once, and a claim may wait for the migration's end."""
+    await make_old(empty_database_url)
+    connection = await asyncpg.connect(empty_database_url)
+    try:
+        env = environment(empty_database_url, POLL_SECONDS="0.1")
+        app = create_app(load_settings(env, env_file=None))
+        name = await connection.fetchval("select current_database()")
+        await connection.execute(f"alter database {name} set lock_timeout = '1s'")
+        async with asyncio.timeout(120):
+            await connection.execute("begin")
+            for migration in read_migrations():
+                await connection.execute(migration.sql)
+            async with app.router.lifespan_context(app):
+                while "is not known" not in caplog.text:
+                    assert not await connection.fetchval(A_CLAIM_WAITS)
+                    await asyncio.sleep(0.05)
+                await connection.execute("commit")
+                while not await connection.fetchval(BOTH_CLAIMED):
+                    await asyncio.sleep(0.01)
+    finally:
+        await connection.close()
+    assert "not as expected" not in caplog.text

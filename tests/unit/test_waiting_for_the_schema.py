@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import pytest
 
-from router.errors import DatabaseAway, DatabaseTooSlow
+from router.errors import DatabaseAway, DatabaseFault, DatabaseTooSlow
 from router.state.database import Json
 from router.state.opening import wait_for_schema
 from router.state.schema_version import SCHEMA_VERSION
@@ -61,3 +61,19 @@ async def test_a_database_that_does_not_answer_is_waited_for(caplog: pytest.LogC
     lines = [record.getMessage() for record in caplog.records]
     assert ["away" in line for line in lines] == [True, False, False, False]
     assert ["too slow" in line for line in lines] == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        # A role's lock_timeout ends a call that waits for a migration.
+        DatabaseFault("check_database: the database refused it: SQLSTATE 55P03"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),  # a proxy's answer
+    ],
+)
+async def test_whatever_the_look_fails_with_nothing_is_claimed_before_one_that_succeeds(
+    error: Exception, caplog: pytest.LogCaptureFixture
+):
+    assert await looks(error, error, OUTDATED, error, OURS, OUTDATED) == 5
+    lines = [record.getMessage() for record in caplog.records]
+    assert ["is not known" in line for line in lines] == [True, False, True]
