@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
 
@@ -90,25 +90,28 @@ class DoubtSettler:
             claimed.sends, key=lambda send: (send.tenant_id, send.session_id, send.send_began_at)
         )
         tenants = groupby(sends, key=lambda send: send.tenant_id)
-        await asyncio.gather(*(self._settle_all(list(few)) for _, few in tenants))
+        await asyncio.gather(*(self._settle_all(list(few), claimed.now) for _, few in tenants))
         if claimed.next_due_at is None:
             return self._limits.poll
         wait = (claimed.next_due_at - claimed.now).total_seconds()
         return min(max(wait, 1.0), self._limits.poll)
 
-    async def _settle_all(self, sends: Sequence[ClaimedDoubt]) -> None:
-        """Settle the doubts of one tenant. If its Evolution hangs, the rest waits for its lease."""
+    async def _settle_all(self, sends: Sequence[ClaimedDoubt], now: datetime) -> None:
+        """Settle the doubts of one tenant. If its Evolution hangs, the rest waits for its lease.
+
+        `now` is when they were claimed.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(_LONGEST_ROUND):
                 line = self._keys.line(sends[0])
                 for _, of_session in groupby(sends, key=lambda send: send.session_id):
                     # A doubt that cannot be settled does not hold up the others.
-                    settle = partial(self._settle, list(of_session), line)
+                    settle = partial(self._settle, list(of_session), line, now)
                     await safely(settle, "a doubt could not be settled")
 
-    async def _settle(self, sends: Sequence[ClaimedDoubt], line: TenantLine) -> None:
+    async def _settle(self, sends: Sequence[ClaimedDoubt], line: TenantLine, now: datetime) -> None:
         """Settle the doubts of one session."""
-        verdict = await self._look(sends, line)
+        verdict = await self._look(sends, line, now)
         for send, finding in zip(sends, verdict.findings, strict=True):
             try:
                 asked = SettleDoubt(
@@ -133,7 +136,9 @@ class DoubtSettler:
                 detail=detail, tenant_id=send.tenant_id, message_id=send.message_id,
             )  # fmt: skip
 
-    async def _look(self, sends: Sequence[ClaimedDoubt], line: TenantLine) -> Verdict:
+    async def _look(
+        self, sends: Sequence[ClaimedDoubt], line: TenantLine, now: datetime
+    ) -> Verdict:
         first = sends[0]
         try:
             instance = line.instance()
@@ -147,6 +152,7 @@ class DoubtSettler:
             ours=frozenset().union(*(send.ours for send in sends)),
             theirs=frozenset().union(*(send.theirs for send in sends)),
             since=since,
+            now=now,
         )
         return await self._looking.look([_doubt(send) for send in sends], where)
 

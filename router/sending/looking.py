@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -33,7 +33,8 @@ _LEAST, _MOST = 2.0, 10.0
 class Whereabouts:
     """Where a send in doubt would be: the chat under all its JIDs, and what is known of it.
 
-    `since` is the time of the oldest message that the chat should contain.
+    `since` is the time of the oldest message that the chat should contain. `now` is the database's
+    time before the look, as the begin of a send is: the clock of this machine may be minutes ahead.
     """
 
     instance: Instance
@@ -41,6 +42,7 @@ class Whereabouts:
     ours: frozenset[str]
     theirs: frozenset[str]
     since: datetime
+    now: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +78,20 @@ class Looking:
             place.give_back()
 
     async def _look(self, doubts: Sequence[Doubt], where: Whereabouts) -> Verdict:
-        # Before the first page: what comes to the phone while the pages are read, or while this
-        # process stands still, is on none of them.
-        now = datetime.now(UTC)
         try:
             stored = await self._stored(where)
         except EvolutionError as error:
             away = Finding("unknown", detail=f"Evolution cannot be asked: {error}")
             return Verdict((away,) * len(doubts), _AWAY)
         chat = Chat(stored.records, where.ours, where.theirs, stored.is_complete)
-        judge = partial(judge_sends, doubts, chat, now, self._settle_after)
+        # The time before the first page: what comes to the phone while the pages are read, or while
+        # this process stands still, is on none of them.
+        judge = partial(judge_sends, doubts, chat, where.now, self._settle_after)
         findings = await beside_the_loop(stored.weight, judge)
         if stored.is_too_much:
             return Verdict(findings, _AWAY)
         last = max(doubt.late_at(self._settle_after) for doubt in doubts)
-        remaining = (last - now).total_seconds()
+        remaining = (last - where.now).total_seconds()
         return Verdict(findings, max(_LEAST, min(remaining, _MOST)) if remaining > 0 else _AWAY)
 
     async def _stored(self, where: Whereabouts) -> "_Stored":

@@ -86,6 +86,7 @@ class Settling:
                 *(m.sent_at for m in turn.history if m.in_turn),
                 doubtful[0].send_began_at,
             ),
+            now=turn.now,
         )
         return await self._looking.look([_doubt(part) for part in doubtful], where)
 

@@ -1,7 +1,7 @@
 """An Evolution that holds a send for longer than the router waits says it once all the same.
 
-The router of these tests waits 2 seconds for an answer and looks for a send until 5 after its
-begin.
+The router of these tests waits 2 seconds for an answer and looks for a send until 8 after its
+begin, from the fifth on.
 """
 
 from tests.scenarios.flow import given, n8n, playing
@@ -26,6 +26,16 @@ async def test_a_send_that_takes_longer_than_the_router_waits_is_not_repeated(st
     assert len(stage.maria.replies) == len(stage.shop.calls("sendText")) == 1
     assert not await stage.paused()
     await is_answered(stage, "e pão?", 2)
+
+
+async def test_a_router_whose_clock_is_ahead_of_the_databases_waits_as_long(stage: Stage):
+    """By its own clock each send began ten minutes ago."""
+    await stage.time_passes(minutes=-10)
+    stage.shop.slow_socket(6.5, times=1)
+    await stage.maria.writes("tem bolo?")
+    (turn,) = await stage.turns_end()
+    assert turn["state"] == "sent"
+    assert len(stage.maria.replies) == len(stage.shop.calls("sendText")) == 1
 
 
 async def test_of_a_slow_send_no_webhook_need_tell(stage: Stage):

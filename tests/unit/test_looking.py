@@ -37,7 +37,7 @@ class Shows(EvolutionClient):
 
 def chat(name: str = "shop") -> Whereabouts:
     instance = Instance("http://127.0.0.1:1", SecretStr("key"), name)
-    return Whereabouts(instance, ["a@lid", "b@lid"], frozenset(), frozenset(), NOW)
+    return Whereabouts(instance, ["a@lid", "b@lid"], frozenset(), frozenset(), NOW, NOW)
 
 
 async def test_however_many_pages_there_are_said_to_be_some_are_looked_at():
@@ -61,31 +61,24 @@ async def test_a_look_that_takes_too_long_ends(monkeypatch: pytest.MonkeyPatch):
     assert verdict.findings[0].outcome == "unknown"
 
 
-async def test_what_came_while_it_was_looked_for_is_not_taken_for_lost(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    """The router stood still behind the first page, and the message was late."""
+async def test_what_came_while_it_was_looked_for_is_not_taken_for_lost():
+    """However long the look takes, and whatever this machine's clock says."""
 
-    class Clock:
-        after = timedelta(seconds=59)
-
-        @classmethod
-        def now(cls, _: Any) -> datetime:
-            return NOW + cls.after
-
-    class StandsStill(EvolutionClient):
+    class ShowsTheirs(EvolutionClient):
         def __init__(self) -> None:
             pass
 
         async def find_messages(self, *_: Any, **__: Any) -> MessagePage:
-            Clock.after = timedelta(seconds=61)
             theirs = {"key": {"id": "AC1", "fromMe": False}, "message": {"conversation": "oi"}}
             return MessagePage([theirs], pages=1, total=1, weight=0)
 
-    monkeypatch.setattr(looking, "datetime", Clock)
-    looks, where = Looking(StandsStill(), 60), replace(chat(), theirs=frozenset({"AC1"}))
-    assert (await looks.look([DOUBT], where)).findings[0].outcome == "unknown"
-    assert (await looks.look([DOUBT], where)).findings[0].outcome == "not_sent"
+    looks, where = Looking(ShowsTheirs(), 60), replace(chat(), theirs=frozenset({"AC1"}))
+    old = replace(DOUBT, began_at=NOW - timedelta(hours=1))
+    for seconds, outcome in ((59, "unknown"), (61, "not_sent")):
+        before = replace(where, now=NOW + timedelta(seconds=seconds))
+        assert (await looks.look([DOUBT], before)).findings[0].outcome == outcome
+        shown = replace(before, now=old.began_at + timedelta(seconds=seconds))
+        assert (await looks.look([old], shown)).findings[0].outcome == outcome
 
 
 async def test_a_tenant_whose_evolution_hangs_is_looked_through_four_times_at_once():

@@ -296,7 +296,7 @@ class _TooLarge(EvolutionClient):
 @pytest.mark.parametrize("jids", [["a@lid"], ["a@lid", "b@lid", "c@lid"]])
 async def test_a_chat_whose_answers_are_all_cut_is_asked_for_a_few_times(jids: list[str]) -> None:
     evolution = _TooLarge()
-    chat = Whereabouts(SHOP, jids, frozenset(), frozenset(), NOW)
+    chat = Whereabouts(SHOP, jids, frozenset(), frozenset(), NOW, NOW)
     verdict = await Looking(evolution, 60).look([DOUBT], chat)
     assert evolution.asked == [100, 50, 25, 5, 1, 1]
     assert verdict.findings[0].outcome == "unknown"
@@ -318,7 +318,7 @@ async def test_a_heavy_chat_is_judged_beside_the_loop(monkeypatch: pytest.Monkey
             return MessagePage((), 1, 0, self._weight)
 
     monkeypatch.setattr(looking, "judge_sends", noted)
-    chat = Whereabouts(SHOP, ["a@lid"], frozenset(), frozenset(), NOW)
+    chat = Whereabouts(SHOP, ["a@lid"], frozenset(), frozenset(), NOW, NOW)
     for weight in (1000, 1_000_000):
         await Looking(Shows(weight), 60).look([DOUBT], chat)
     assert judges == ["MainThread", "large answers_0"]

@@ -193,7 +193,7 @@ async def test_a_send_in_doubt_is_found_among_heavy_records(*, is_heavy: bool) -
             return MessagePage(few, math.ceil(len(stored) / page_size), len(stored))
 
     instance = Instance("http://evolution.example", SecretStr("key"), "shop")
-    where = Whereabouts(instance, [MARIA], frozenset({"C"}), frozenset(), began)
+    where = Whereabouts(instance, [MARIA], frozenset({"C"}), frozenset(), began, datetime.now(UTC))
     doubts = [Doubt("text", text, began, None, None) for text in ("Olá", "Nunca")]
     async with httpx.AsyncClient() as http:
         found, missing = (await Looking(Shows(http), 60).look(doubts, where)).findings
