@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from router.configuration.settings import ConfigurationError, Settings
+from router.embedded.alone import alone
 from router.embedded.postgres import EmbeddedPostgres
 from scripts.n8n.credentials import fill_in, read_example, variables_of
 from scripts.n8n.extra import extra_settings
@@ -18,6 +19,7 @@ from scripts.n8n.keys import to_be_given
 from scripts.n8n.leftover import end_leftover
 from scripts.n8n.library import (
     WORKFLOWS,
+    CommandFailed,
     export_all,
     fingerprint,
     ids_of,
@@ -83,8 +85,10 @@ def running_n8n(
             if not _imported(home).exists():
                 tell("Importing the workflows into n8n …")
                 fill(installation, home, settings, WORKFLOWS)
+            elif not (imported := _imported(home).read_text()):
+                _fill_again(installation, home, settings, tell)
             else:
-                if _imported(home).read_text() != fingerprint(WORKFLOWS):
+                if imported != fingerprint(WORKFLOWS):
                     tell(_CHANGED)
                 _give_keys(installation, home, settings, tell)
             tell("Starting n8n …")
@@ -120,13 +124,25 @@ def fill(
 
     Raises CommandFailed, and UnreadableFile before anything is changed.
     """
+    with alone(home.folder, "importing") as is_alone:
+        if not is_alone:
+            raise CommandFailed(
+                "another import into this n8n is under way: wait until it has ended"
+            )
+        return _fill(installation, home, settings, folder)
+
+
+def _fill(
+    installation: Installation, home: N8nHome, settings: Settings, folder: Path
+) -> tuple[str, ...]:
     ours = ids_of(folder)
     if _imported(home).exists():
         backup = home.folder / f"before-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         backup.mkdir(parents=True)
         asyncio.run(export_all(installation, home, backup))
-    # An import that fails from here on is done again, whole, at the next start.
-    _imported(home).unlink(missing_ok=True)
+        # An import that fails from here on is done again, whole, at the next start. Until then
+        # builders may change more, so that one begins with a backup, too.
+        _imported(home).write_text("")
     # One that was interrupted may have published some, too.
     asyncio.run(unpublish(home.database_url, ours))
     names = asyncio.run(
@@ -140,6 +156,17 @@ def fill(
     )
     _imported(home).write_text(fingerprint(folder))
     return names
+
+
+def _fill_again(
+    installation: Installation, home: N8nHome, settings: Settings, tell: Callable[[str], None]
+) -> None:
+    """Import again what was imported in part. If it fails, the cause may be repaired in n8n."""
+    tell("The last import did not end well: importing the workflows into n8n again …")
+    try:
+        fill(installation, home, settings, WORKFLOWS)
+    except CommandFailed as error:
+        tell(f"{error}\nn8n starts with what it has.")
 
 
 def _give_keys(

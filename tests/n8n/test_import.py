@@ -58,10 +58,33 @@ def test_an_import_takes_over_the_files_and_keeps_what_was_there(
     def breaks(*_: object, **__: object) -> None:
         raise CommandFailed("n8n import:workflow failed")
 
-    monkeypatch.setattr("scripts.n8n.launch.import_all", breaks)
-    with pytest.raises(CommandFailed):
-        fill(installation, home, settings, folder)
-    assert not (home.folder / "imported").exists()  # so the next start imports again
+    with monkeypatch.context() as broken:
+        broken.setattr("scripts.n8n.launch.import_all", breaks)
+        with pytest.raises(CommandFailed):
+            fill(installation, home, settings, folder)
+    assert not (home.folder / "imported").read_text()  # so the next start imports again
+    for backup in home.folder.glob("before-*"):
+        shutil.rmtree(backup)
+    fill(installation, home, settings, folder)  # what was changed in the editor meanwhile is kept
+    (backup,) = home.folder.glob("before-*")
+    (kept,) = read_workflows(backup)
+    assert kept["name"] == "HybridFlow: third"
+    assert row_of(home, _ERROR)["active"]
+
+    asyncio.run(archive(home))  # in the editor: an import leaves it so
+    for _ in range(2):
+        with pytest.raises(CommandFailed, match="archived in n8n"):
+            fill(installation, home, settings, folder)
+
+
+async def archive(home: N8nHome) -> None:
+    connection = await asyncpg.connect(home.database_url)
+    try:
+        await connection.execute(
+            """update workflow_entity set "isArchived" = true where id = $1""", _ERROR
+        )
+    finally:
+        await connection.close()
 
 
 def check_publishing(installation: Installation, home: N8nHome) -> None:
