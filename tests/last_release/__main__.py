@@ -24,7 +24,10 @@ _PLUGIN = Path(__file__).with_name("newer_schema.py")
 _BESIDE = Path(__file__).with_name("beside_newer_routers.py")
 # How the tests of now share a database and its warm connections: with them, a test costs a fifth of
 # the CPU. Nothing else of that release's tests or code is replaced.
-_SHARED = ("postgres.py", "state/kept.py", "state/conftest.py")
+_SHARED = (
+    "postgres.py",
+    *(f"state/{name}.py" for name in ("kept", "lending", "one_loop", "conftest")),
+)
 FOLDER = ROOT / ".hybridflow" / "releases"
 # These look at a release's own files and catalogue, which a later one may change.
 _OF_FILES = (

@@ -17,6 +17,9 @@ from tests.routers import WEBHOOK_SECRET, environment, running_router
 HEADERS = {"X-Webhook-Secret": WEBHOOK_SECRET}
 DAYS = 24
 
+# The clock of the whole database is moved, which connections that are open do not see.
+pytestmark = pytest.mark.spoils
+
 
 class Line:
     """What goes over the wire to a router, kept byte for byte, and its database."""

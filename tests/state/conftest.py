@@ -7,7 +7,6 @@ All share one event loop, since they share connections, and one database, which 
 each: see `tests.state.kept`. One marked `own_database` or `spoils` gets a new one.
 """
 
-import inspect
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import Any
@@ -19,48 +18,41 @@ from router.state.direct import DirectDatabase
 from tests.postgres import Databases
 from tests.real_postgrest.choice import DIRECT, DOUBLE, program_for
 from tests.state.conversation import Conversation
-from tests.state.kept import Kept, Shelf
+from tests.state.kept import NEW, Kept, Shelf
+from tests.state.one_loop import make_in_one_loop, run_in_one_loop
 from tests.state.transports import RestDatabase, over_postgrest
 from tests.supabase import TestProject
 
 _HERE = Path(__file__).parent
-NEW = ("own_database", "spoils")
-"""The marks of tests that get a new database."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of this folder in one event loop."""
-    for item in items:
-        if _HERE in item.path.parents and pytest_asyncio.is_async_test(item):
-            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+    run_in_one_loop(items, _HERE)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
-    """Run their fixtures in it, too (pytest-asyncio reads this where a fixture says nothing)."""
-    made = fixturedef.func
-    if inspect.iscoroutinefunction(made) or inspect.isasyncgenfunction(made):
-        made.__dict__["_loop_scope"] = "session"
+    make_in_one_loop(fixturedef)
     return (yield)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def shelf(databases: Databases, template_url: str) -> AsyncIterator[Shelf]:
+async def kept_shelf(databases: Databases, template_url: str) -> AsyncIterator[Shelf]:
     shelf = Shelf(databases, template_url)
     yield shelf
     await shelf.clear()
 
 
 @pytest.fixture
-async def kept_database(request: pytest.FixtureRequest, shelf: Shelf) -> AsyncIterator[Kept]:
+async def kept_database(request: pytest.FixtureRequest, kept_shelf: Shelf) -> AsyncIterator[Kept]:
     if any(request.node.get_closest_marker(mark) is not None for mark in NEW):
-        kept = await shelf.make()
+        kept = await kept_shelf.make()
         yield kept
-        await shelf.throw_away(kept)
+        await kept_shelf.throw_away(kept)
     else:
-        kept = await shelf.take()
+        kept = await kept_shelf.take()
         yield kept
-        await shelf.give_back(kept)
+        await kept_shelf.give_back(kept)
 
 
 @pytest.fixture

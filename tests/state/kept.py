@@ -19,18 +19,23 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 import asyncpg
+import pytest
 from pydantic import SecretStr
 
 from router.state.address import Address
 from tests.postgres import Databases
+from tests.state.lending import FORGET, Lending
 from tests.state.transports import OpenDatabase, RestDatabase
 from tests.supabase import TestProject
 
+NEW = ("own_database", "spoils")
+"""The marks of tests that get a new database."""
 # Deleted rows stay in the files until somebody vacuums: so a database is not kept for ever, and
 # not behind a test that wrote many.
 _USES = 150
 _FEW_ROWS = 3_000
-_OF_PROJECT = "kept-project"  # the name of its connections
+_PATIENCE = 60.0  # seconds for one call
+_KEPT = "kept-project"  # the name of connections that stay
 # Of the connection that deletes. Without triggers no foreign key and no rule has a word in it.
 _DELETING = {"session_replication_role": "replica", "lock_timeout": "2s"}
 
@@ -66,10 +71,6 @@ _END_OTHERS = """
     from pg_catalog.pg_stat_activity
     where datname = current_database() and pid not in (pg_backend_pid(), $2)
         and not (application_name = $1 and state = 'idle')
-"""
-_FORGET = """
-    reset session authorization; reset role; select pg_catalog.pg_advisory_unlock_all();
-    close all; unlisten *; discard temp; reset all
 """
 
 
@@ -136,6 +137,8 @@ class Kept:
     def __init__(self, dsn: str, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self.dsn = dsn
         self._pool = pool
+        self.lending = Lending(_named(dsn))
+        """Pools for routers that run in the test's own loop."""
         self._looking: _Looking | None = None
         self._project: TestProject | None = None
         self._client: RestDatabase | None = None
@@ -143,7 +146,9 @@ class Kept:
 
     @classmethod
     async def open(cls, dsn: str) -> Self:
-        return cls(dsn, (await OpenDatabase.connect(dsn, size=1))._pool)
+        with pytest.MonkeyPatch.context() as patch:  # a test waits for a busy machine
+            patch.setattr("router.state.direct._CALL_TIMEOUT", _PATIENCE)
+            return cls(dsn, (await OpenDatabase.connect(dsn, size=1))._pool)
 
     async def look(self, questions: _Questions | None) -> _Questions:
         """See how it is before the first test, which `put_back` needs to know."""
@@ -157,8 +162,7 @@ class Kept:
     async def rest(self) -> RestDatabase:
         """Give the state over PostgREST's double, with the connection beside it."""
         if self._project is None or self._client is None:
-            name = urlencode({"application_name": _OF_PROJECT})
-            self._project = TestProject(f"{self.dsn}{'&' if '?' in self.dsn else '?'}{name}")
+            self._project = TestProject(_named(self.dsn))
             self._project.start()
             key = SecretStr(self._project.secret_key)
             self._client = await RestDatabase.connect(self._project.url, key)
@@ -190,6 +194,7 @@ class Kept:
             self._project.stop()
         if self._looking is not None:
             self._looking.connection.terminate()
+        self.lending.close()
         self._pool.terminate()
 
     def _put_project_back(self) -> bool:
@@ -240,10 +245,15 @@ class Shelf:
             self._kept = None
 
 
+def _named(dsn: str) -> str:
+    """Return the address for connections that stay behind a test."""
+    return f"{dsn}{'&' if '?' in dsn else '?'}{urlencode({'application_name': _KEPT})}"
+
+
 async def _put_rows_back(connection: Any, looking: _Looking) -> bool:
-    await connection.execute(_FORGET)
+    await connection.execute(FORGET)
     behind, questions = looking.connection, looking.questions
-    if not await behind.fetchval(_END_OTHERS, _OF_PROJECT, connection.get_server_pid()):
+    if not await behind.fetchval(_END_OTHERS, _KEPT, connection.get_server_pid()):
         return False
     if await behind.fetchval(questions.marks, looking.since) != looking.at_first:
         return False

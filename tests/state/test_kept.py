@@ -215,6 +215,6 @@ async def test_a_stopped_project_is_thrown_away(own: Shelf):
 
 
 @pytest.mark.own_database
-async def test_a_test_may_ask_for_a_database_of_its_own(kept_database: Kept, shelf: Shelf):
-    assert kept_database is not shelf._kept
+async def test_a_test_may_ask_for_a_database_of_its_own(kept_database: Kept, kept_shelf: Shelf):
+    assert kept_database is not kept_shelf._kept
     assert await kept_database.put_back() is False
