@@ -143,6 +143,8 @@ class Kept:
         self._project: TestProject | None = None
         self._client: RestDatabase | None = None
         self._uses = 0
+        self._others = frozenset[Any]()
+        """Tasks of the loop that were there before the test, such as those of a browser."""
 
     @classmethod
     async def open(cls, dsn: str) -> Self:
@@ -154,6 +156,10 @@ class Kept:
         """See how it is before the first test, which `put_back` needs to know."""
         self._looking = await _Looking.begin(self.dsn, questions)
         return self._looking.questions
+
+    def take(self) -> None:
+        """Note that a test begins."""
+        self._others = frozenset(asyncio.all_tasks())
 
     def direct(self) -> OpenDatabase:
         """Give the state over the connection."""
@@ -174,7 +180,7 @@ class Kept:
 
     async def put_back(self) -> bool:
         """Make it as it was made. False: it is of no use to another test."""
-        await _end_tasks()
+        await _end_tasks(self._others)
         self._uses += 1
         looking = self._looking
         if looking is None or self._uses >= _USES or not self._put_project_back():
@@ -222,6 +228,7 @@ class Shelf:
         if kept is None:
             kept = await self.make()
             self._questions = await kept.look(self._questions)
+        kept.take()
         return kept
 
     async def make(self) -> Kept:
@@ -271,9 +278,9 @@ async def _put_rows_back(connection: Any, looking: _Looking) -> bool:
     return True
 
 
-async def _end_tasks() -> None:
-    """End what a test left behind in the event loop, which all of this folder have in common."""
-    left = asyncio.all_tasks() - {asyncio.current_task()}
+async def _end_tasks(others: frozenset[Any]) -> None:
+    """End what a test left behind in the event loop, which all of a folder have in common."""
+    left = asyncio.all_tasks() - others - {asyncio.current_task()}
     for task in left:
         task.cancel()
     await asyncio.gather(*left, return_exceptions=True)

@@ -186,6 +186,15 @@ async def test_what_a_test_began_and_did_not_wait_for_is_ended(own: Shelf):
     assert going_on.cancelled()
 
 
+async def test_what_went_on_before_it_in_the_loop_goes_on(own: Shelf):
+    end = asyncio.Event()
+    of_another = asyncio.create_task(end.wait())  # such as a browser's
+    kept = await own.take()
+    await own.give_back(kept)
+    end.set()
+    assert await of_another
+
+
 async def test_the_project_over_it_is_put_back_too(own: Shelf):
     kept = await own.take()
     first = await kept.rest()
