@@ -19,7 +19,7 @@ BROWSER ?=
 # Some containers set it: each of the hundreds of processes that tests start would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run demo picture test test-decisions test-decisions-1 test-decisions-2 test-decisions-3 test-conversations test-conversations-1 test-conversations-2 test-pages test-faults test-faults-1 test-faults-2 test-flows test-flows-scenarios test-last-release check check-unit check-unit-1 check-unit-2 check-state check-schema audit lint types unit coverage fix schema lock bench clean
+.PHONY: help run demo picture test test-decisions test-decisions-1 test-decisions-2 test-decisions-3 test-conversations test-conversations-1 test-conversations-2 test-conversations-3 test-pages test-faults test-faults-1 test-faults-2 test-flows test-flows-scenarios test-last-release check check-unit check-unit-1 check-unit-2 check-state check-schema audit lint types unit coverage fix schema lock bench clean
 
 help:
 	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000 (N8N=1: and n8n)"
@@ -66,7 +66,7 @@ test: .venv/dev.done
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m compileall -q router scripts loopback benchmarks  # else every row does it for itself
 	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check && $(BIN)/python -m tests.supabase_cli && $(BIN)/python -m tests.real_postgrest)
-	$(MAKE) --no-print-directory --jobs=5 test-conversations-2 $(if $(filter 0,$(N8N)),,test-flows) test-conversations-1 test-faults-1 $(if $(filter 0,$(N8N)),,test-flows-scenarios) test-decisions test-faults-2 test-last-release $(if $(filter 0,$(BROWSER)),,test-pages) types audit
+	$(MAKE) --no-print-directory --jobs=5 $(if $(filter 0,$(N8N)),,test-flows test-flows-scenarios) test-conversations test-faults-1 test-decisions test-faults-2 test-last-release $(if $(filter 0,$(BROWSER)),,test-pages) types audit
 
 # Rows that run beside one another, five at once: they wait for other programs more than they compute, so there are more
 # of them than cores. The longest come first.
@@ -82,13 +82,16 @@ test-decisions-2: .venv/dev.done
 test-decisions-3: .venv/dev.done
 	$(BIN)/python -m pytest tests/unit tests/doubles
 
-test-conversations: test-conversations-1 test-conversations-2
+test-conversations: test-conversations-1 test-conversations-2 test-conversations-3
 
 test-conversations-1: .venv/dev.done
-	$(BIN)/python -m pytest -m "not n8n" --part=1/2 tests/scenarios
+	$(BIN)/python -m pytest -m "not n8n" --part=1/3 tests/scenarios
 
 test-conversations-2: .venv/dev.done
-	$(BIN)/python -m pytest -m "not n8n" --part=2/2 tests/scenarios
+	$(BIN)/python -m pytest -m "not n8n" --part=2/3 tests/scenarios
+
+test-conversations-3: .venv/dev.done
+	$(BIN)/python -m pytest -m "not n8n" --part=3/3 tests/scenarios
 
 test-pages: .venv/dev.done
 	$(BIN)/python -m pytest -m "not n8n" tests/console
