@@ -148,7 +148,9 @@ async def test_what_came_is_kept_as_it_came_and_given_to_who_may_have_it(
     assert "Set-Cookie" not in answer.headers
     assert len(shelf.names()) == 2
     assert all(name.startswith(f"{stage.tenant_id}/") for name in shelf.names())
-    lines = await stage.sql("select detail from audit_log where action = 'find_kept_file'")
+    lines = await stage.sql(
+        "select detail from audit_log where action = 'find_kept_file' order by id"
+    )
     assert [line["detail"]["message_id"] for line in lines] == [first, second]
     assert (await ask(stage, f"/messages/{first}/media", key="x" * 30)).status_code == 401
     (text,) = await stage.sql("select max(id) as id from messages where from_me")

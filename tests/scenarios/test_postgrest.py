@@ -90,7 +90,7 @@ async def test_what_is_secret_is_not_shown_to_an_admin_either(ana: Browser):
 
 async def test_a_member_writes_nothing_past_the_router(ana: Browser):
     """Not in its own tenant either: what it does there would be in no audit log."""
-    before = await ana.talk.sql("select * from sessions")
+    before = await ana.talk.sql("select * from sessions order by id")
     for method, path, body in (
         ("PATCH", "/sessions?id=eq.1", {"is_paused": True}),
         ("PATCH", "/sessions?id=eq.2", {"is_paused": True}),
@@ -102,7 +102,7 @@ async def test_a_member_writes_nothing_past_the_router(ana: Browser):
     ):
         answer = await ana.http.request(method, path, json=body)
         assert (answer.status_code, answer.json()["code"]) == (403, "42501"), (method, path)
-    assert await ana.talk.sql("select * from sessions") == before
+    assert await ana.talk.sql("select * from sessions order by id") == before
 
 
 async def test_no_function_is_open_to_a_member(ana: Browser):

@@ -447,7 +447,7 @@ async def test_what_is_too_large_or_elsewhere_is_refused_before_the_fence(
             assert refused(await flow.calls("message/sendMedia", body)) == (status, "media")
         buttons = {"title": "x", "buttons": [], "thumbnailUrl": f"{pictures.url}/huge.png"}
         assert refused(await flow.calls("message/sendButtons", buttons)) == (400, "thumbnailUrl")
-        lost = await stage.sql("select send_state, given_up from messages where from_me")
+        lost = await stage.sql("select * from messages where from_me order by id")
         assert [each["send_state"] for each in lost] == ["failed"] * len(lost)
         assert "it has more than 1024 bytes" in lost[0]["given_up"]
 
