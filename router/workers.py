@@ -5,7 +5,6 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 
 import httpx
 
@@ -318,9 +317,16 @@ async def _load(settings: Settings, outside: Outside) -> None:
 
 
 async def _schema_serves(settings: Settings, entrances: Entrances) -> None:
-    """Return when the schema is known to serve this program."""
-    look = partial(wait_for_schema, entrances.upkeep, settings.poll_seconds)
-    await safely(look, "the schema was not looked at")
+    """Return when the schema is known to serve this program, whatever happens until then."""
+
+    async def look() -> bool:
+        await wait_for_schema(entrances.upkeep, settings.poll_seconds)
+        return True
+
+    while True:
+        if await safely(look, "the schema was not looked at"):
+            return
+        await asyncio.sleep(settings.poll_seconds)
 
 
 async def _after(
