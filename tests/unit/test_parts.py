@@ -31,8 +31,11 @@ def test_what_is_no_part_is_refused(text: str):
         Part.read(text)
 
 
-@pytest.mark.parametrize("row", ["check-unit", "test-conversations"])
-def test_make_runs_all_parts_of_a_row(row: str):
+@pytest.mark.parametrize(
+    ("row", "of"), [("check-unit", 2), ("test-conversations", 3), ("test-faults", 2)]
+)
+def test_make_runs_all_parts_of_a_row(row: str, of: int):
     rows = re.findall(rf"^{row}-\d: .*\n\t.*--part=(\S+) ", MAKEFILE, re.MULTILINE)
-    assert rows == ["1/2", "2/2"]
-    assert f"\n{row}: {row}-1 {row}-2\n" in MAKEFILE
+    assert rows == [f"{number}/{of}" for number in range(1, of + 1)]
+    each = " ".join(f"{row}-{number}" for number in range(1, of + 1))
+    assert f"\n{row}: {each}\n" in MAKEFILE
