@@ -263,14 +263,14 @@ async def _expect(maria: Customer, *, replies: int) -> None:
 
 
 async def _post(url: str, body: Mapping[str, object]) -> None:
-    async with httpx.AsyncClient(headers={"X-API-Key": _SECRET}) as client:
+    async with httpx.AsyncClient(headers={"X-API-Key": _SECRET}, timeout=_PATIENCE) as client:
         answer = await client.post(url, json=body)
     if answer.status_code >= 300:
         raise WentWrong(f"{url}: {answer.text}")
 
 
 async def _get(url: str) -> dict[str, list[dict[str, object]]]:
-    async with httpx.AsyncClient(headers={"X-API-Key": _SECRET}) as client:
+    async with httpx.AsyncClient(headers={"X-API-Key": _SECRET}, timeout=_PATIENCE) as client:
         answered: dict[str, list[dict[str, object]]] = (await client.get(url)).json()
     return answered
 

@@ -12,6 +12,7 @@ from playwright.async_api import Browser, Page
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
 from scripts.n8n.library import WORKFLOWS, export_all, ids_of
+from tests.clients import patient
 from tests.n8n.test_trying import tries
 from tests.n8n_server import SHOP, TestN8n
 from tests.scenarios.stage import performance
@@ -83,7 +84,7 @@ async def test_a_test_turn_goes_green_to_the_end_in_the_editor(
 @asynccontextmanager
 async def _unpublished(url: str, owner: httpx.Cookies) -> AsyncIterator[str]:
     """Give the id of a draft: the standard flow, whose webhook has no example pinned to it."""
-    async with httpx.AsyncClient(base_url=url, cookies=owner, timeout=60) as client:
+    async with patient(base_url=url, cookies=owner) as client:
         flow = (await client.get("/rest/workflows/hybridflowInbound")).json()["data"]
         (turn,) = (node for node in flow["nodes"] if node["name"] == "Turn")
         turn["parameters"]["path"] = turn["webhookId"] = "drafted/hybridflow-turn"

@@ -7,6 +7,7 @@ import pytest
 
 from loopback.evolution import Business, Evolution
 from loopback.receiver import WebhookReceiver
+from tests.clients import patient
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def shop(evolution: Evolution) -> Business:
 @pytest.fixture
 async def api(shop: Business) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"apikey": shop.token}
-    async with httpx.AsyncClient(base_url=shop.program.url, headers=headers) as api:
+    async with patient(base_url=shop.program.url, headers=headers) as api:
         yield api
 
 

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import anthropic
-import httpx
 import httpx2
 import pytest
 
 from loopback.anthropic import Anthropic
 from loopback.replies import empty, refusal, truncated
+from tests.clients import patient
 
 MODEL = "claude-haiku-5-5"
 OI: Any = [{"role": "user", "content": "oi"}]
@@ -213,7 +213,7 @@ async def test_requests_without_key_version_or_limit_are_refused(llm: Anthropic)
     url = f"{llm.url}/v1/messages"
     body = {"model": MODEL, "max_tokens": 16, "messages": OI}
     whole = {"authorization": "Bearer k", "anthropic-version": "2023-06-01"}
-    async with httpx.AsyncClient() as http:
+    async with patient() as http:
         for leaves_out, status in (("authorization", 401), ("anthropic-version", 400), ("", 200)):
             headers = {name: value for name, value in whole.items() if name != leaves_out}
             answer = await http.post(url, json=body, headers=headers)

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import httpx
 import pytest
 
 from loopback.evolution import Business, Customer, Evolution, contents
 from loopback.receiver import Received, WebhookReceiver
+from tests.clients import patient
 from tests.doubles.webhooks import connected, latest
 
 
@@ -114,7 +114,7 @@ def by_event(received: list[Received]) -> set[str]:
 
 async def send(shop: Business, to: Customer, text: str) -> Any:
     url = f"{shop.program.url}/message/sendText/{shop.name}"
-    async with httpx.AsyncClient() as http:
+    async with patient() as http:
         body = {"number": to.number, "text": text}
         answer = await http.post(url, json=body, headers={"apikey": shop.token})
     assert answer.status_code == 201

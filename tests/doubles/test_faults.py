@@ -8,6 +8,7 @@ import pytest
 
 from loopback.evolution import Business, Customer, Evolution, failures
 from loopback.faults import Fault
+from tests.clients import patient
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def maria(shop: Business) -> Customer:
 @pytest.fixture
 async def api(shop: Business) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"apikey": shop.token}
-    async with httpx.AsyncClient(base_url=shop.program.url, headers=headers, timeout=20) as api:
+    async with patient(base_url=shop.program.url, headers=headers) as api:
         yield api
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import anthropic
-import httpx
 import openai
 import pytest
 
@@ -20,6 +19,7 @@ from loopback.server import LoopbackServer
 from loopback.speech import SpeechService
 from loopback.supabase.project import Supabase
 from loopback.supabase_auth import SupabaseAuth
+from tests.clients import patient
 
 MARIA = "5511988880001"
 Start = Callable[..., str]
@@ -49,7 +49,7 @@ async def test_evolution_as_a_process_is_scripted_over_http(start: Start) -> Non
     url = start("loopback.evolution", "--instance", "shop")
     shop = f"{url}/_control/instances/shop"
     with WebhookReceiver() as router:
-        async with httpx.AsyncClient(base_url=url, headers={"apikey": GLOBAL_KEY}) as http:
+        async with patient(base_url=url, headers={"apikey": GLOBAL_KEY}) as http:
             webhook = {"enabled": True, "url": router.url, "events": ["MESSAGES_UPSERT"]}
             await http.post("/webhook/set/shop", json={"webhook": webhook})
 
@@ -75,7 +75,7 @@ async def test_evolution_as_a_process_is_scripted_over_http(start: Start) -> Non
 
 async def test_what_the_control_does_not_know_is_400(start: Start) -> None:
     shop = start("loopback.evolution") + "/_control/instances/nova"
-    async with httpx.AsyncClient() as http:
+    async with patient() as http:
         made = await http.post(shop, json={"channel": "WHATSAPP-BUSINESS", "token": "t"})
         assert made.json() == {"name": "nova", "token": "t", "channel": "WHATSAPP-BUSINESS"}
         for path, body in (
@@ -91,7 +91,7 @@ async def test_anthropic_as_a_process(start: Start) -> None:
     url = start("loopback.anthropic", "--key", "sk-ant-right")
     messages: Any = [{"role": "user", "content": "oi"}]
     async with (
-        httpx.AsyncClient(base_url=f"{url}/_control") as control,
+        patient(base_url=f"{url}/_control") as control,
         anthropic.AsyncAnthropic(api_key="sk-ant-right", base_url=url, max_retries=0) as client,
     ):
         await control.post("/answers", json={"texts": ["olá!"]})
@@ -136,7 +136,7 @@ async def test_no_page_in_a_browser_reaches_the_control_of_any_program(
     program: Callable[[], LoopbackServer],
 ) -> None:
     with program() as running:
-        async with httpx.AsyncClient(base_url=running.url) as http:
+        async with patient(base_url=running.url) as http:
             for path in ("/_control/faults", "/_control/requests", "/_control"):
                 for method in ("GET", "POST", "DELETE"):
                     for headers in PAGES:

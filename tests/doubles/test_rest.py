@@ -7,6 +7,7 @@ import pytest
 
 from loopback.evolution import Business, Evolution
 from loopback.evolution.contents import ONE_PIXEL, image
+from tests.clients import patient
 
 MARIA = "5511988880001"
 LID = "199988877700001"
@@ -221,7 +222,7 @@ async def test_version_2_4_takes_an_id_that_the_client_chose() -> None:
     with Evolution(version="2.4.0") as evolution:
         shop = evolution.instance("shop")
         headers = {"apikey": shop.token}
-        async with httpx.AsyncClient(base_url=evolution.url, headers=headers) as api:
+        async with patient(base_url=evolution.url, headers=headers) as api:
             sent = (await send(api, number=MARIA, text="oi", messageId="3EB0OURS")).json()
     assert sent["key"]["id"] == "3EB0OURS"
 

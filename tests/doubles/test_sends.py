@@ -10,6 +10,7 @@ import pytest
 from loopback.evolution import Business, Customer, Evolution
 from loopback.evolution.contents import ONE_PIXEL, image
 from loopback.receiver import WebhookReceiver
+from tests.clients import patient
 
 MARIA = "5511988880001"
 MARIA_JID = f"{MARIA}@s.whatsapp.net"
@@ -50,7 +51,7 @@ def maria(shop: Business) -> Customer:
 @pytest.fixture
 async def api(evolution: Evolution) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"apikey": evolution.key}
-    async with httpx.AsyncClient(base_url=evolution.url, headers=headers) as api:
+    async with patient(base_url=evolution.url, headers=headers) as api:
         yield api
 
 
@@ -549,7 +550,7 @@ async def test_version_2_4_takes_an_id_for_some_sends(version: str, name: str) -
     with Evolution(version=version) as evolution:
         evolution.instance("shop")
         headers = {"apikey": evolution.key}
-        async with httpx.AsyncClient(base_url=evolution.url, headers=headers) as api:
+        async with patient(base_url=evolution.url, headers=headers) as api:
             answer = await sent(api, route, body | {"messageId": "3EB0OURS"})
     takes = route in ("sendText", "sendMedia", "sendPtv", "sendSticker", "sendPoll")
     assert (answer["key"]["id"] == "3EB0OURS") == takes
@@ -562,6 +563,6 @@ async def test_elsewhere_no_id_is_taken(version: str, channel: Any) -> None:
     with Evolution(version=version) as evolution:
         evolution.instance("shop", channel=channel)
         headers = {"apikey": evolution.key}
-        async with httpx.AsyncClient(base_url=evolution.url, headers=headers) as api:
+        async with patient(base_url=evolution.url, headers=headers) as api:
             answer = await sent(api, "sendText", {"text": "oi", "messageId": "3EB0OURS"})
     assert answer["key"]["id"] != "3EB0OURS"

@@ -9,6 +9,7 @@ import pytest
 from loopback.evolution import Business, Customer, Evolution
 from loopback.evolution.chats import Json
 from loopback.receiver import WebhookReceiver
+from tests.clients import patient
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def maria(shop: Business) -> Customer:
 @pytest.fixture
 async def api(shop: Business) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"apikey": shop.token}
-    async with httpx.AsyncClient(base_url=shop.program.url, headers=headers, timeout=20) as api:
+    async with patient(base_url=shop.program.url, headers=headers) as api:
         yield api
 
 

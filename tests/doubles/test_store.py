@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from loopback.evolution import Business, Evolution
+from tests.clients import patient
 
 NOON = 1_790_000_000.0
 
@@ -34,7 +35,7 @@ def shop(clock: Clock) -> Iterator[Business]:
 @pytest.fixture
 async def api(shop: Business) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"apikey": shop.token}
-    async with httpx.AsyncClient(base_url=shop.program.url, headers=headers) as api:
+    async with patient(base_url=shop.program.url, headers=headers) as api:
         yield api
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import asyncpg
-import httpx
 
 from router.embedded.postgres import EmbeddedPostgres
 from router.state.migrations import migrate
+from tests.clients import patient
 from tests.postgres import fleeting_folder
 from tests.scenarios.stage import Stage, dark_stage, performance
 
@@ -19,7 +19,7 @@ async def test_a_router_that_starts_before_the_schema_works_once_it_is_applied(
     empty_database_url: str, evolution, llm
 ):
     async with dark_stage(empty_database_url, evolution, llm) as stage:
-        async with httpx.AsyncClient(base_url=stage.router_url) as client:
+        async with patient(base_url=stage.router_url) as client:
             assert (await client.get("/health")).status_code == 503
         await migrate(empty_database_url)
         await stage.open()

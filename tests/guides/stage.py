@@ -20,6 +20,7 @@ from router.state.database import Database
 from router.state.direct import DirectDatabase
 from scripts.n8n.installation import cache_folder
 from scripts.operators import as_script
+from tests.clients import patient
 from tests.guides.commands import ROOT
 from tests.routers import (
     API_KEY,
@@ -144,7 +145,7 @@ class Stage:
         process = await self._start(f"exec {command}")
         reading = asyncio.create_task(process.communicate())
         try:
-            async with httpx.AsyncClient() as client, asyncio.timeout(_PATIENCE):
+            async with patient() as client, asyncio.timeout(_PATIENCE):
                 while not await _answers(client, f"http://127.0.0.1:{port}/health/live"):
                     if reading.done():
                         raise AssertionError(f"it ended: {command}\n{reading.result()}")

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 from starlette.routing import Match
 
@@ -16,6 +15,7 @@ from router.configuration.settings import Settings, load_settings
 from router.embedded.postgres import EmbeddedPostgres
 from scripts.banner import banner
 from scripts.kept_secrets import Kept
+from tests.clients import patient
 from tests.guides.commands import (
     ROOT,
     Command,
@@ -249,7 +249,7 @@ async def test_a_request_gets_what_it_asks_for(command: Command, staged: Staged)
         first, *lines = head.splitlines()
         method, url = first.split()
         headers = dict(line.split(": ", 1) for line in lines)
-        async with httpx.AsyncClient() as client:
+        async with patient() as client:
             answer = await client.request(method, url, headers=headers, json=json.loads(body))
         assert answer.is_success, answer.text
         setting = stage.evolution.instance("demo-instance").webhooks.setting

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from loopback.server import LoopbackServer
+from tests.clients import patient
 
 
 class Meddler(LoopbackServer):
@@ -41,7 +42,7 @@ class Meddler(LoopbackServer):
             for name, value in request.headers.items()
             if name in ("apikey", "content-type")
         }
-        async with httpx.AsyncClient(base_url=self.target, timeout=60) as client:
+        async with patient(base_url=self.target) as client:
             return await client.post(
                 request.url.path, content=await request.body(), headers=headers
             )

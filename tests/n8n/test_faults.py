@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
-import httpx
 import pytest
 
+from tests.clients import patient
 from tests.forked_routers import ForkedRouter
 from tests.n8n.meddler import Meddler
 from tests.n8n_server import TestN8n
@@ -205,7 +205,7 @@ async def test_a_send_whose_answer_n8n_never_hears(staged, meddler: Meddler):
 
 
 async def test_health_says_which_handler_is_at_work(staged, mortal: TestN8n):
-    async with staged("gateway") as stage, httpx.AsyncClient(base_url=stage.router_url) as client:
+    async with staged("gateway") as stage, patient(base_url=stage.router_url) as client:
         checks = (await client.get("/health")).json()["checks"]
         assert checks["n8n"]["status"] == "ok"
         mortal.server.kill()

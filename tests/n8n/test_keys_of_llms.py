@@ -10,6 +10,7 @@ import pytest
 from loopback.anthropic import Anthropic
 from loopback.receiver import WebhookReceiver
 from scripts.n8n.library import WORKFLOWS, read_workflows
+from tests.clients import patient
 from tests.n8n_server import N8N_API_KEY, TestN8n
 
 pytestmark = pytest.mark.n8n
@@ -29,7 +30,7 @@ def forged(llm_url: str) -> Any:
 
 
 async def post(n8n: TestN8n, path: str, payload: Any) -> httpx.Response:
-    async with httpx.AsyncClient(timeout=60) as client:
+    async with patient() as client:
         url = f"{n8n.server.home.url}/webhook/{path}"
         return await client.post(url, json=payload, headers={"X-N8N-API-Key": N8N_API_KEY})
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import httpx
 import pytest
 
+from tests.clients import patient
 from tests.n8n.conftest import Staged
 from tests.n8n_server import TestN8n
 from tests.routers import API_KEY
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.n8n
 
 
 async def tries(stage: Stage, name: str = "padaria", **wanted: Any) -> dict[str, Any]:
-    async with httpx.AsyncClient(base_url=stage.router_url, timeout=100) as client:
+    async with patient(base_url=stage.router_url) as client:
         answer = await client.post(
             f"/api/instances/{name}/try-flow", json=wanted, headers={"X-API-Key": API_KEY}
         )
@@ -70,7 +70,7 @@ async def test_a_flow_of_nodes_as_the_editor_makes_them_answers_and_is_seen_with
         assert [each["text"] for each in tried["said"]] == ["Temos!"], tried
         await n8n.falls_silent()
         before = await n8n.begun()
-        async with httpx.AsyncClient(base_url=stage.router_url) as client:
+        async with patient(base_url=stage.router_url) as client:
             health = (await client.get("/health")).json()
         assert health["checks"]["n8n"]["status"] == "ok", health
         assert await n8n.begun() == before

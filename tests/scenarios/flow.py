@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from loopback.receiver import WebhookReceiver
+from tests.clients import patient
 from tests.scenarios.stage import Stage, performance
 
 KEY = "a-key-for-n8n-in-the-tests"
@@ -47,7 +48,7 @@ class Flow:
         self._router = stage.router_url
 
     async def post(self, path: str, body: Any = None, token: str | None = None) -> httpx.Response:
-        async with httpx.AsyncClient(timeout=30) as client:
+        async with patient() as client:
             return await client.post(
                 f"{self._router}{path}", json=body or {}, headers={"apikey": token or self.token}
             )

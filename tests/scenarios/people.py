@@ -8,6 +8,7 @@ import httpx
 from loopback.evolution import Customer, contents
 from loopback.evolution.chats import PhoneMessage
 from loopback.evolution.contents import Content
+from tests.clients import patient
 from tests.routers import API_KEY
 from tests.scenarios.stage import Stage
 
@@ -26,7 +27,7 @@ class Desk:
             " where i.jid = '5511955550001@s.whatsapp.net'"
         )
         headers = {"X-API-Key": API_KEY, "Idempotency-Key": key}
-        async with httpx.AsyncClient(base_url=self.stage.router_url, timeout=30) as client:
+        async with patient(base_url=self.stage.router_url) as client:
             return await client.post(
                 f"/api/sessions/{session['id']}/messages",
                 params={"tenant_id": self.stage.tenant_id}, headers=headers, json=body,

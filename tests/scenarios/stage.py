@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-import httpx
 import pytest
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Business, Customer, Evolution
 from loopback.waiting import DEADLINE
 from router.state.direct import DirectDatabase
+from tests.clients import patient
 from tests.routers import API_KEY, CRON_SECRET, WEBHOOK_SECRET, environment, running_router
 
 EVENTS = (
@@ -142,14 +142,14 @@ class Stage:
 
     async def change(self, **values: object) -> None:
         """Change the tenant as an operator does."""
-        async with httpx.AsyncClient(base_url=self.router_url) as client:
+        async with patient(base_url=self.router_url) as client:
             answer = await client.patch(
                 f"/api/tenants/{self.tenant_id}", headers={"X-API-Key": API_KEY}, json=values
             )
         assert answer.status_code == 200, answer.text
 
     async def post(self, path: str, headers: dict[str, str] | None = None, **more: Any) -> Any:
-        async with httpx.AsyncClient(base_url=self.router_url) as client:
+        async with patient(base_url=self.router_url) as client:
             answer = await client.post(path, headers=headers or {"X-API-Key": API_KEY}, **more)
         assert answer.status_code < 300, answer.text
         return answer.json()

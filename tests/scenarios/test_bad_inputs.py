@@ -9,6 +9,7 @@ import pytest
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
+from tests.clients import patient
 from tests.scenarios.bad_inputs import TABLES, BadInput, as_markdown
 from tests.scenarios.stage import Stage, performance
 
@@ -34,7 +35,7 @@ async def stage(database_url: str, evolution: Evolution, llm: Anthropic) -> Asyn
 
 @pytest.mark.parametrize("table", TABLES)
 async def test_bad_inputs_get_what_the_guide_says_and_break_nothing(stage: Stage, table: str):
-    async with httpx.AsyncClient(base_url=stage.router_url, timeout=20) as client:
+    async with patient(base_url=stage.router_url) as client:
         wrong = [told for bad in TABLES[table] if (told := await _judge(client, bad))]
         assert not wrong, "\n".join(wrong)
         assert (await client.get("/health")).json()["checks"]["database"]["status"] == "ok"

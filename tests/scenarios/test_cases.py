@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from loopback.waiting import Gate
+from tests.clients import patient
 from tests.routers import API_KEY, WEBHOOK_SECRET
 from tests.scenarios.stage import BOTH_HANDLERS, Stage
 
@@ -77,7 +77,7 @@ class Player:
 
     async def _post(self, event: str, data: dict[str, Any]) -> None:
         body = {"event": event, "instance": "padaria", "data": data, "sender": OWNER}
-        async with httpx.AsyncClient(timeout=30) as client:
+        async with patient() as client:
             answer = await client.post(
                 f"{self._stage.router_url}/webhook/padaria",
                 json=body,
@@ -186,7 +186,7 @@ def told(text: str, what: str, value: Any) -> Any:
 async def warned(stage: Stage, value: str) -> Any:
     """What the check of the instance warns of."""
     checked = f"/api/instances/{stage.shop.name}/test-webhook"
-    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+    async with patient(base_url=stage.router_url) as client:
         answer = await client.get(checked, headers={"X-API-Key": API_KEY})
     warnings: list[str] = answer.json()["warnings"]
     return value if any(value in warning for warning in warnings) else warnings

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from loopback.anthropic import Anthropic
@@ -17,6 +16,7 @@ from router.intake.gap_repair import repair_gap
 from router.intake.ingester import Ingester
 from router.tenants.instance import InstanceKeys, find_instance
 from router.tenants.policy import policy
+from tests.clients import patient
 from tests.fixtures.marks import plain_marks
 from tests.routers import API_KEY, environment, running_router
 from tests.scenarios.stage import Stage, performance
@@ -43,7 +43,7 @@ async def dies(stage: Stage) -> str:
 
 
 async def asked(stage: Stage, path: str) -> dict[str, Any]:
-    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+    async with patient(base_url=stage.router_url) as client:
         answer = await client.get(path, headers={"X-API-Key": API_KEY})
     body: dict[str, Any] = answer.json()
     return body
@@ -90,7 +90,7 @@ async def test_no_path_of_a_tenant_asks_the_deployments_server_for_anothers_chat
         for key in (None, stage.shop.token):
             await has_server(stage, f"{evolution.url}/chat/findMessages/pharmacy?x=", key)
             tenant = await find_instance(stage.database, "padaria", InstanceKeys.of(settings))
-            async with httpx.AsyncClient() as http:
+            async with patient() as http:
                 with pytest.raises(EvolutionRefused, match="must end behind host and port"):
                     await repair_gap(stage.database, EvolutionClient(http), tenant, ingester)
             check = await asked(stage, "/api/instances/padaria/test-webhook")
@@ -114,7 +114,7 @@ async def test_who_lost_the_key_is_named_at_the_start_by_health_and_by_the_insta
     with caplog.at_level(logging.WARNING):
         async with (
             running_router(environment(database_url, **key)) as url,
-            httpx.AsyncClient(base_url=url) as client,
+            patient(base_url=url) as client,
         ):
             health = (await client.get("/health")).json()
     assert health["ok"]  # the others are served

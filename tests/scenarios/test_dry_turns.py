@@ -14,6 +14,7 @@ from router.n8n.payload import TurnPayload
 from router.n8n.trial import Trial, TriedFlow
 from scripts.n8n.trying import told, try_flow
 from tests import files
+from tests.clients import patient
 from tests.routers import API_KEY
 from tests.scenarios.answering import AnsweringN8n
 from tests.scenarios.flow import KEY
@@ -41,7 +42,7 @@ async def stage(database_url: str, evolution, llm, n8n) -> AsyncIterator[Stage]:
 
 
 async def asks(stage: Stage, key: str = API_KEY, **wanted: Any) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=stage.router_url, timeout=60) as client:
+    async with patient(base_url=stage.router_url) as client:
         return await client.post(
             "/api/instances/padaria/try-flow", json=wanted, headers={"X-API-Key": key}
         )
@@ -64,7 +65,7 @@ class Flow:
         self.payload = payload
 
     async def post(self, url: str, body: Any, token: str | None = None) -> httpx.Response:
-        async with httpx.AsyncClient(timeout=30) as client:
+        async with patient() as client:
             headers = {"apikey": token or self.payload["token"]}
             return await client.post(url, json=body, headers=headers)
 

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 import pytest
 from starlette.responses import JSONResponse, Response
 
 from loopback.receiver import WebhookReceiver
+from tests.clients import patient
 from tests.scenarios.answering import AnsweringN8n
 from tests.scenarios.flow import KEY, given
 from tests.scenarios.stage import Stage, performance
@@ -54,7 +54,7 @@ async def playing(
 
 
 async def health(stage: Stage) -> tuple[bool, str]:
-    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+    async with patient(base_url=stage.router_url) as client:
         told = (await client.get("/health")).json()
     return told["ok"], told["checks"]["n8n"]["message"]
 

@@ -3,9 +3,9 @@
 import asyncio
 from contextlib import asynccontextmanager, suppress
 
-import httpx
 import pytest
 
+from tests.clients import patient
 from tests.fixtures import webhook
 from tests.routers import API_KEY, CRON_SECRET, WEBHOOK_SECRET, environment, running_router
 from tests.scenarios.test_limits import posted
@@ -21,7 +21,7 @@ async def front(database_url: str, **configuration: str):
     """A router; `dial` opens a connection from another address than the client's."""
     async with (
         running_router(environment(database_url, **configuration)) as url,
-        httpx.AsyncClient(base_url=url, timeout=30) as client,
+        patient(base_url=url) as client,
     ):
         port = int(url.rpartition(":")[2])
 
@@ -78,7 +78,7 @@ async def test_silent_connections_of_one_address_leave_room_for_others(database_
         assert (await client.get("/health/live")).status_code == 200
         assert sum(read.done() for read in reads) == 20
         others = [await dial(3 + number) for number in range(60)]  # and of many
-        async with httpx.AsyncClient(base_url=client.base_url) as another:
+        async with patient(base_url=client.base_url) as another:
             assert (await another.get("/health/live")).status_code == 200
         for _, writer in (*lines, *others):
             writer.transport.abort()

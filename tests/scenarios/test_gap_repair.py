@@ -26,6 +26,7 @@ from router.state.calls.intake import Decision
 from router.state.database import Json
 from router.state.direct import DirectDatabase
 from router.tenants.instance import InstanceKeys, find_instance
+from tests.clients import patient
 from tests.evolution import WholeEvolution
 from tests.fixtures.marks import plain_marks
 from tests.gap_repairs import all_repaired
@@ -61,7 +62,7 @@ async def talk(database: DirectDatabase, evolution: Evolution) -> Conversation:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(timeout=5, trust_env=False) as http:
+    async with patient() as http:
         yield http
 
 

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -17,6 +16,7 @@ from loopback.evolution.answers import error_body
 from loopback.faults import Fault, wrong_answer
 from loopback.receiver import WebhookReceiver
 from loopback.server import LoopbackServer
+from tests.clients import patient
 from tests.fixtures.sends import PNG, SOUND
 from tests.routers import API_KEY
 from tests.scenarios.answering import AnsweringN8n
@@ -71,7 +71,7 @@ async def stage(database_url: str, evolution, llm, n8n) -> AsyncIterator[Stage]:
 
 
 async def story(stage: Stage, turn: dict[str, Any]) -> dict[str, Any]:
-    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+    async with patient(base_url=stage.router_url) as client:
         path = f"/api/turns/{turn['id']}/story?tenant_id={stage.tenant_id}"
         return (await client.get(path, headers={"X-API-Key": API_KEY})).json()
 

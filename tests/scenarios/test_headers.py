@@ -9,6 +9,7 @@ import pytest
 
 from router.app import create_app
 from router.configuration.settings import load_settings
+from tests.clients import patient
 from tests.routers import API_KEY, WEBHOOK_SECRET, environment, running_router
 
 KEY = {"X-API-Key": API_KEY}
@@ -37,7 +38,7 @@ async def client(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     env = environment(database_url, PUBLIC_URL="https://router.example", MAX_REQUEST_BYTES="2000")
     async with (
         running_router(env) as url,
-        httpx.AsyncClient(base_url=url, timeout=20) as client,
+        patient(base_url=url) as client,
     ):
         yield client
 
@@ -62,7 +63,7 @@ async def test_every_answer_carries_the_headers_that_protect_browsers(client: ht
 
 async def test_too_many_calls_are_answered_with_the_headers_too(database_url: str):
     env = environment(database_url, API_CALLS_PER_MINUTE="1")
-    async with running_router(env) as url, httpx.AsyncClient(base_url=url) as client:
+    async with running_router(env) as url, patient(base_url=url) as client:
         answers = [await client.get("/api/tenants", headers=KEY) for _ in range(3)]
     limited = answers[-1]
     assert limited.status_code == 429
@@ -133,7 +134,7 @@ async def test_the_reference_is_there_where_it_is_asked_for_and_loads_nothing_fr
 ):
     pytest.importorskip("fastapi_offline")  # whose files these are
     env = environment(database_url, API_DOCS="true")
-    async with running_router(env) as url, httpx.AsyncClient(base_url=url) as client:
+    async with running_router(env) as url, patient(base_url=url) as client:
         page = await client.get("/docs")
         assert page.status_code == 200
         assert "//" not in page.text

@@ -7,6 +7,7 @@ import httpx
 
 from loopback.anthropic import Anthropic
 from router import __version__, workers
+from tests.clients import patient
 from tests.postgres import make_outdated
 from tests.routers import API_KEY, environment, running_router
 from tests.scenarios.stage import performance
@@ -15,7 +16,7 @@ from tests.supabase import TestProject
 
 async def test_health_says_what_is_checked(database_url: str, llm: Anthropic):
     env = environment(database_url, ANTHROPIC_BASE_URL=llm.url)
-    async with running_router(env) as url, httpx.AsyncClient(base_url=url) as client:
+    async with running_router(env) as url, patient(base_url=url) as client:
         await llm.looked_at()
         answer = await health_says(client, "the key is accepted")
     assert answer.status_code == 200
@@ -44,7 +45,7 @@ async def test_a_refused_key_is_known_before_a_customer_writes(database_url: str
     key = "sk-ant-for-the-loopback"
     with Anthropic(key="another") as llm:
         env = environment(database_url, ANTHROPIC_BASE_URL=llm.url)
-        async with running_router(env) as url, httpx.AsyncClient(base_url=url) as client:
+        async with running_router(env) as url, patient(base_url=url) as client:
             answer = await health_says(client, "refuses the key")
             for _ in range(5):
                 await client.get("/health")
@@ -61,7 +62,7 @@ async def test_a_tenants_own_key_is_looked_at_where_its_instance_is_tested(
     with Anthropic(key="sk-ant-for-the-loopback") as llm:
         async with (
             performance(database_url, evolution, llm) as stage,
-            httpx.AsyncClient(base_url=stage.router_url) as client,
+            patient(base_url=stage.router_url) as client,
         ):
             test = "/api/instances/padaria/test-webhook"
             shown = {"X-API-Key": API_KEY}
@@ -87,7 +88,7 @@ def step_of_llm(steps: list[dict[str, Any]]) -> tuple[bool, str]:
 async def test_a_missing_llm_key_is_not_ok_and_names_the_variable(database_url: str):
     async with (
         running_router(environment(database_url) | {"ANTHROPIC_API_KEY": ""}) as url,
-        httpx.AsyncClient(base_url=url) as client,
+        patient(base_url=url) as client,
     ):
         answer = await client.get("/health")
     assert answer.status_code == 503
@@ -97,7 +98,7 @@ async def test_a_missing_llm_key_is_not_ok_and_names_the_variable(database_url: 
 async def test_a_database_without_the_schema_says_how_to_apply_it(empty_database_url: str):
     async with (
         running_router(environment(empty_database_url)) as url,
-        httpx.AsyncClient(base_url=url) as client,
+        patient(base_url=url) as client,
     ):
         answer = await client.get("/health")
     assert answer.status_code == 503
@@ -108,7 +109,7 @@ async def test_an_outdated_schema_is_not_ok_and_says_the_cure(database_url: str)
     await make_outdated(database_url)
     async with (
         running_router(environment(database_url)) as url,
-        httpx.AsyncClient(base_url=url) as client,
+        patient(base_url=url) as client,
     ):
         answer = await client.get("/health")
     assert answer.status_code == 503
@@ -120,7 +121,7 @@ async def test_an_outdated_schema_is_not_ok_and_says_the_cure(database_url: str)
 async def test_supabase_by_its_keys_alone_is_ok(postgrest: TestProject, database_url: str):
     async with (
         running_router(environment(database_url) | postgrest.configuration) as url,
-        httpx.AsyncClient(base_url=url) as client,
+        patient(base_url=url) as client,
     ):
         answer = await client.get("/health")
     assert answer.status_code == 200
@@ -134,7 +135,7 @@ async def test_a_wrong_key_of_supabase_is_not_ok_and_says_where_the_right_one_is
     wrong = {"SUPABASE_SERVICE_ROLE_KEY": "sb_secret_of_another_project"}
     async with (
         running_router(environment(database_url) | postgrest.configuration | wrong) as url,
-        httpx.AsyncClient(base_url=url) as client,
+        patient(base_url=url) as client,
     ):
         answer = await client.get("/health")
     assert answer.status_code == 503
@@ -150,7 +151,7 @@ async def test_connections_that_are_all_held_are_not_ok_and_are_again_once_one_i
     rules = {"MAX_CONCURRENT_TURNS": "1", "SEND_TIMEOUT": "30"}
     async with (
         performance(database_url, evolution, llm, **rules) as stage,
-        httpx.AsyncClient(base_url=stage.router_url) as client,
+        patient(base_url=stage.router_url) as client,
     ):
         gate = stage.shop.hold("sendText")
         await stage.maria.writes("tem bolo?")
@@ -169,7 +170,7 @@ async def test_connections_that_are_all_held_are_not_ok_and_are_again_once_one_i
 async def test_cors_allows_the_configured_origins_and_no_others(database_url: str):
     env = environment(database_url, CORS_ORIGINS="https://painel.example")
     ask = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-api-key"}
-    async with running_router(env) as url, httpx.AsyncClient(base_url=url) as client:
+    async with running_router(env) as url, patient(base_url=url) as client:
         for origin, allowed in (("https://painel.example", True), ("https://evil.example", False)):
             answer = await client.options("/api/tenants", headers={"Origin": origin, **ask})
             assert ("access-control-allow-origin" in answer.headers) is allowed

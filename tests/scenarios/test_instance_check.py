@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
 
-import httpx
 import pytest
 
 from loopback.evolution import Business, Evolution, failures
@@ -21,6 +20,7 @@ from router.intake.auth import Verdict, examine
 from router.intake.routes import router as webhook_router
 from router.state.opening import open_database
 from scripts.connecting import Connection, connect
+from tests.clients import patient
 from tests.forked_routers import ForkedRouter
 from tests.postgres import Databases
 from tests.routers import (
@@ -329,7 +329,7 @@ async def test_the_probe_carries_what_evolution_would_send(office: Office, shop:
     headers = {"jwt_key": "theirs", "X-Own": "1", "Host": "other.example", "Content-Length": "0"}
     with WebhookReceiver() as other:
         found = WebhookSettings(other.url, enabled=True, events=(), headers=headers)
-        async with httpx.AsyncClient() as http:
+        async with patient() as http:
             await post_probe(http, make_probe(found, "shop"))
         (got,) = await other.gets()
     assert got.headers["x-own"] == "1"
@@ -486,7 +486,7 @@ async def test_a_trial_arrives_where_connect_has_set_everything_up(
             await talk.open_shop()
             await talk.sql("update tenants set evo_server_url = $1", evolution.url)
             await connect(settings, database, Connection("shop", None, timeout_seconds=20))
-        async with httpx.AsyncClient(base_url=router.url, trust_env=False, timeout=60) as http:
+        async with patient(base_url=router.url) as http:
             answer = await http.post(
                 "/api/instances/shop/test-webhook", headers={"X-API-Key": API_KEY}
             )

@@ -16,6 +16,7 @@ from loopback.faults import cut, wrong_answer
 from loopback.supabase import Supabase
 from loopback.supabase.storage import Bucket
 from tests import files
+from tests.clients import patient
 from tests.routers import API_KEY
 from tests.scenarios.stage import Stage, performance
 
@@ -114,7 +115,7 @@ async def sends(stage: Stage, content: Content, raw: bytes, replies: int = 1) ->
 
 async def ask(stage: Stage, path: str, method: str = "GET", key: str = API_KEY) -> httpx.Response:
     params = {"tenant_id": stage.tenant_id}
-    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+    async with patient(base_url=stage.router_url) as client:
         return await client.request(
             method, f"/api{path}", headers={"X-API-Key": key}, params=params
         )
@@ -178,7 +179,7 @@ async def test_what_comes_inside_of_its_webhook_alone_is_kept_too(stage: Stage):
         "select f.message_id as id, m.tenant_id from kept_files as f, messages as m"
         " where m.id = f.message_id and f.state = 'kept'"
     )
-    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+    async with patient(base_url=stage.router_url) as client:
         answer = await client.get(
             f"/api/messages/{row['id']}/media",
             headers={"X-API-Key": API_KEY},
@@ -267,7 +268,7 @@ async def own_file(stage: Stage, method: str, content: bytes | None = None) -> N
     given = None
     if content is not None:
         given = {"description": "O cardápio", "content": base64.b64encode(content).decode()}
-    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+    async with patient(base_url=stage.router_url) as client:
         answer = await client.request(
             method,
             f"/api/tenants/{stage.tenant_id}/files/menu",

@@ -5,10 +5,10 @@ import time
 from contextlib import asynccontextmanager
 
 import asyncpg
-import httpx
 import pytest
 
 from router.state.direct import DirectDatabase
+from tests.clients import patient
 from tests.fixtures import webhook
 from tests.routers import API_KEY, WEBHOOK_SECRET, environment, running_router
 from tests.scenarios.stage import BOTH_HANDLERS, Stage
@@ -22,7 +22,7 @@ GOOD = {"X-Webhook-Secret": WEBHOOK_SECRET}
 async def calling(database_url: str, **configuration: str):
     async with (
         running_router(environment(database_url, **configuration)) as url,
-        httpx.AsyncClient(base_url=url, timeout=20) as client,
+        patient(base_url=url) as client,
     ):
         yield client
 
@@ -279,7 +279,7 @@ async def set_tenant(stage: Stage, **values: object) -> None:
 
 
 async def spending(stage: Stage) -> dict:
-    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+    async with patient(base_url=stage.router_url) as client:
         answer = await client.get(f"/api/tenants/{stage.tenant_id}/spending", headers=KEY)
     return answer.json()
 

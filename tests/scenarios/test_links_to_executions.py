@@ -3,10 +3,10 @@
 import re
 from typing import Any
 
-import httpx
 import pytest
 from starlette.responses import JSONResponse
 
+from tests.clients import patient
 from tests.routers import API_KEY
 from tests.scenarios.answering import AnsweringN8n
 from tests.scenarios.flow import KEY, given
@@ -23,7 +23,7 @@ LINK = "https://n8n.example/workflow/hybridflowInbound/executions/4711"
 
 
 async def get(stage: Stage, path: str) -> Any:
-    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+    async with patient(base_url=stage.router_url) as client:
         answer = await client.get(
             path, params={"tenant_id": stage.tenant_id}, headers={"X-API-Key": API_KEY}
         )
@@ -95,7 +95,7 @@ async def test_where_a_flow_crashed_that_never_answered_stands_in_the_log(
     crash = {"error": "what Maria wrote", "node": "Edit Fields", "workflow_id": "mine"}
     async with (
         playing(database_url, evolution, llm, n8n, **EDITOR) as stage,
-        httpx.AsyncClient(base_url=stage.router_url) as client,
+        patient(base_url=stage.router_url) as client,
     ):
         told = await client.post(
             "/n8n/executions/143/fail", headers={"X-N8N-API-Key": KEY}, json=crash
@@ -115,7 +115,7 @@ async def test_the_crash_of_a_flow_that_was_heard_ends_no_other_attempt(
     async with playing(database_url, evolution, llm, n8n, **rules) as stage:
         await stage.maria.writes("tem bolo?")
         (turn,) = await stage.turns_end()
-        async with httpx.AsyncClient(base_url=stage.router_url) as client:
+        async with patient(base_url=stage.router_url) as client:
             told = await client.post(
                 "/n8n/executions/4711/fail",
                 headers={"X-N8N-API-Key": n8n.received[0].headers["x-n8n-api-key"]},

@@ -24,6 +24,7 @@ from loopback.anthropic import Anthropic
 from loopback.receiver import WebhookReceiver
 from loopback.server import LoopbackServer
 from loopback.supabase_auth import legacy_token
+from tests.clients import patient
 from tests.fixtures import webhook
 from tests.forked_routers import ForkedRouter
 from tests.routers import RouterProcess, environment
@@ -186,7 +187,7 @@ async def searching(
     router.start()
     try:
         await router.ready()
-        async with httpx.AsyncClient(base_url=router.url, timeout=30) as http:
+        async with patient(base_url=router.url) as http:
             yield Search(router, http, database_url, parrot)
     finally:
         router.close()

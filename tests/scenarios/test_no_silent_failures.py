@@ -1,10 +1,10 @@
 """Where the AI cannot answer, the business is told, once, and the customer where it wants so."""
 
-import httpx
 import pytest
 
 from loopback.evolution import Customer
 from loopback.replies import Reply
+from tests.clients import patient
 from tests.routers import API_KEY
 from tests.scenarios.stage import BOTH_HANDLERS, Stage
 
@@ -78,7 +78,7 @@ async def test_a_refused_key_waits_too_and_the_deployment_is_told(stage: Stage):
     stage.llm.fail(stage.llm.bad_key(), times=None)
     await stage.maria.writes("oi")
     await told(staff, "refuses the key")
-    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+    async with patient(base_url=stage.router_url) as client:
         health = await client.get("/health")
         checked = await client.get(
             "/api/instances/padaria/test-webhook", headers={"X-API-Key": API_KEY}

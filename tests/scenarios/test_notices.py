@@ -11,6 +11,7 @@ from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution, failures
 from loopback.evolution.chats import Chat
 from loopback.receiver import Received, WebhookReceiver
+from tests.clients import patient
 from tests.forked_routers import ForkedRouter
 from tests.routers import environment
 from tests.scenarios.stage import Stage, performance, set_stage
@@ -118,7 +119,7 @@ class Play:
         return notice
 
     async def post(self, path: str, token: str, body: Any = None) -> httpx.Response:
-        async with httpx.AsyncClient(base_url=self.stage.router_url, timeout=30) as client:
+        async with patient(base_url=self.stage.router_url) as client:
             return await client.post(path, json=body or {}, headers={"apikey": token})
 
     async def flow_sends(self, got: Received, **more: Any) -> httpx.Response:

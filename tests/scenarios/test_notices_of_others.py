@@ -11,6 +11,7 @@ from router.sending.speakers import notice, relayed, reply_part
 from router.state.calls.relays import ClaimedRelay
 from router.state.flow_tokens import NoticeToken
 from router.tenants.instance import InstanceKeys
+from tests.clients import patient
 from tests.scenarios.flow import n8n, playing
 from tests.scenarios.stage import Stage
 from tests.unit.test_fallback import turn
@@ -34,7 +35,7 @@ async def noticed(stage: Stage, instance: str) -> str:
 
 
 async def tells(stage: Stage, token: str, instance: str) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=stage.router_url, timeout=30) as client:
+    async with patient(base_url=stage.router_url) as client:
         return await client.post(
             f"/n8n/evolution/message/sendText/{instance}",
             json={"text": "a human is wanted"},

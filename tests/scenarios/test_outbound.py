@@ -14,6 +14,7 @@ from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
 from loopback.receiver import WebhookReceiver
 from loopback.server import LoopbackServer
+from loopback.waiting import DEADLINE
 from router.configuration.addresses import Allowed
 from router.outbound.checked import CheckedTransport
 from router.outbound.refused import AddressRefused
@@ -49,7 +50,7 @@ class Redirecting(LoopbackServer):
 @asynccontextmanager
 async def client(*allowed: str, names: Names | None = None) -> AsyncIterator[httpx.AsyncClient]:
     transport = CheckedTransport(Allowed.of(allowed), names.resolve if names else None)
-    async with httpx.AsyncClient(transport=transport, timeout=5) as http:
+    async with httpx.AsyncClient(transport=transport, timeout=DEADLINE) as http:
         yield http
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.clients import patient
 from tests.routers import API_KEY
 from tests.scenarios.stage import BOTH_HANDLERS, Stage
 
@@ -16,7 +17,7 @@ PNG = base64.b64decode(
 
 
 async def _api(stage: Stage, method: str, path: str, **more: Any) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+    async with patient(base_url=stage.router_url) as client:
         return await client.request(
             method, f"/api/tenants/{stage.tenant_id}{path}", headers={"X-API-Key": API_KEY}, **more
         )

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from loopback.evolution.webhooks import Delivery
@@ -21,6 +20,7 @@ from router.people.hashing import ContactHashes
 from router.sharing.rates import Rates
 from router.tenants.instance import InstanceKeys, find_instance
 from scripts import contact
+from tests.clients import patient
 from tests.routers import WEBHOOK_SECRET
 from tests.scenarios.office import Office, open_office, settings_with
 from tests.scenarios.stage import BOTH_HANDLERS, Stage
@@ -175,7 +175,7 @@ async def assert_forgotten(stage: Stage) -> None:
 
 async def again(delivery: Delivery) -> Any:
     """Evolution sends a webhook once more, late."""
-    async with httpx.AsyncClient() as http:
+    async with patient() as http:
         answer = await http.post(delivery.url, json=delivery.body, headers=delivery.headers)
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -243,7 +243,7 @@ async def test_gap_repair_does_not_bring_the_person_back(stage: Stage):
     joao = stage.shop.customer("5511955550002", name="João")
     await joao.writes("oi")
     tenant = await find_instance(stage.database, stage.shop.name, InstanceKeys(None))
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with patient() as http:
         evolution = EvolutionClient(http)
         ingester = Ingester(stage.database, POLICY, Marks(HASHES, Rates(), 99), lambda *_: None)
         report = await repair_gap(stage.database, evolution, tenant, ingester)

@@ -5,12 +5,12 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from loopback.faults import wrong_answer
 from router.logs.formatters import JsonFormatter
 from router.logs.scrubber import Scrubber
+from tests.clients import patient
 from tests.routers import API_KEY
 from tests.scenarios.stage import BOTH_HANDLERS, Stage
 
@@ -58,7 +58,7 @@ async def test_a_conversation_with_all_that_goes_wrong_names_nobody(stage: Stage
     about = {"tenant_id": stage.tenant_id}
     for what in ("resume", "pause", "export", "erase"):
         await stage.post(f"/api/contacts/5511955550001/{what}", params=about)
-    async with httpx.AsyncClient(base_url=stage.router_url, headers={"X-API-Key": API_KEY}) as api:
+    async with patient(base_url=stage.router_url, headers={"X-API-Key": API_KEY}) as api:
         gone = await api.post("/api/contacts/5511955550001/erase", params=about)
     assert gone.status_code == 404
 

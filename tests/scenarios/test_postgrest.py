@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from router.state.direct import DirectDatabase
+from tests.clients import patient
 from tests.state.conversation import Conversation
 from tests.state.test_callers import ANA, BOSS, call
 from tests.supabase import TestProject
@@ -47,7 +48,7 @@ async def ana(postgrest: TestProject, talk: Conversation) -> AsyncIterator[Brows
         "apikey": postgrest.jwt("anon"),
         "Authorization": f"Bearer {postgrest.jwt('authenticated', ANA['user_id'])}",
     }
-    async with httpx.AsyncClient(base_url=f"{postgrest.url}/rest/v1", headers=headers) as http:
+    async with patient(base_url=f"{postgrest.url}/rest/v1", headers=headers) as http:
         yield Browser(http, talk)
 
 

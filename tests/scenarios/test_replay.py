@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
-import httpx
 import pytest
 
+from tests.clients import patient
 from tests.fixtures import webhook
 from tests.routers import WEBHOOK_SECRET, environment, running_router
 
@@ -31,7 +31,7 @@ class Line:
     async def posts(self, body: dict[str, Any]) -> dict[str, Any]:
         """Post to a router that was just started: whatever one remembers is no help."""
         env = environment(self.database_url, ANTHROPIC_BASE_URL="http://127.0.0.1:9")
-        async with running_router(env) as url, httpx.AsyncClient(base_url=url) as http:
+        async with running_router(env) as url, patient(base_url=url) as http:
             answer = await http.post("/webhook/padaria", headers=HEADERS, json=body)
         assert answer.status_code == 200, answer.text
         taken: dict[str, Any] = answer.json()

@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 import pytest
 
 from loopback.moderation import ModerationService
 from loopback.receiver import WebhookReceiver
 from router.replies.handoffs import HANDOFF_MESSAGE
+from tests.clients import patient
 from tests.n8n.test_gateway import KEY, Flow, given
 from tests.routers import API_KEY
 from tests.scenarios.stage import BOTH_HANDLERS, Stage, performance
@@ -287,7 +287,7 @@ async def test_unless_the_deployment_prefers_that(database_url: str, evolution, 
 
 
 async def test_a_pattern_that_cannot_be_used_is_refused_when_it_is_set(stage: Stage):
-    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+    async with patient(base_url=stage.router_url) as client:
         answer = await client.patch(
             f"/api/tenants/{stage.tenant_id}",
             headers={"X-API-Key": API_KEY},

@@ -17,6 +17,7 @@ from loopback.evolution import Evolution
 from loopback.evolution.people import Customer
 from router.embedded.ports import free_port
 from scripts.n8n.meanwhile import UP
+from tests.clients import get, post
 from tests.postgres import fleeting_folder
 from tests.routers import ROOT
 
@@ -83,7 +84,7 @@ def made_secret(folder: Path, name: str) -> str:
 
 def asks(port: int, path: str, folder: Path) -> httpx.Response:
     headers = {"X-API-Key": key_of(folder)}
-    return httpx.get(f"http://127.0.0.1:{port}{path}", headers=headers)
+    return get(f"http://127.0.0.1:{port}{path}", headers=headers)
 
 
 def test_make_run_shows_a_demo_at_one_address_and_no_secret_in_its_log(folder: Path):
@@ -93,7 +94,7 @@ def test_make_run_shows_a_demo_at_one_address_and_no_secret_in_its_log(folder: P
         said = until(program, "is ready")
         assert f"http://localhost:{port}/" in said
         assert "Demo:" in said
-        health = httpx.get(f"http://127.0.0.1:{port}/health")
+        health = get(f"http://127.0.0.1:{port}/health")
         assert (health.status_code, health.json()["ok"]) == (200, True)
         assert health.json()["checks"]["demo"]["message"].startswith("demo:")
         tenants = asks(port, "/api/tenants", folder).json()["items"]
@@ -122,7 +123,7 @@ def test_make_run_shows_a_demo_at_one_address_and_no_secret_in_its_log(folder: P
     try:
         said = until(without, "is ready")
         assert "Demo:" not in said
-        health = httpx.get(f"http://127.0.0.1:{port}/health")
+        health = get(f"http://127.0.0.1:{port}/health")
         assert health.status_code == 503  # there is no LLM
         assert asks(port, "/api/tenants", folder).json()["items"] == []
         assert (folder / "secrets.env").read_text() == kept
@@ -138,17 +139,17 @@ def test_a_killed_router_comes_back_and_the_demo_ends_with_the_first_tenant(fold
         (router,) = children_of(program, b"demo_business")
         os.kill(router, signal.SIGKILL)
         until(program, "is ready")
-        assert httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+        assert get(f"http://127.0.0.1:{port}/health").status_code == 200
 
         url = f"http://127.0.0.1:{port}/api/tenants"
         shop = {"instance_name": "shop", "evo_server_url": "https://evolution.example.com"}
-        made = httpx.post(url, headers={"X-API-Key": key_of(folder)}, json=shop)
+        made = post(url, headers={"X-API-Key": key_of(folder)}, json=shop)
         assert (made.status_code, made.json()["id"]) == (201, 1)
         said = until(program, "is ready")
         assert "the demo business is gone" in said
         tenants = asks(port, "/api/tenants", folder).json()["items"]
         assert [each["instance_name"] for each in tenants] == ["shop"]
-        health = httpx.get(f"http://127.0.0.1:{port}/health")
+        health = get(f"http://127.0.0.1:{port}/health")
         assert health.status_code == 503  # nobody plays an LLM for a real tenant
         assert "demo" not in health.json()["checks"]
     finally:
@@ -164,7 +165,7 @@ def test_with_a_key_of_an_llm_the_demo_talks_to_the_real_one(folder: Path):
         try:
             said = until(program, "is ready")
             shown = answered_on_page(f"http://localhost:{port}/try")
-            health = httpx.get(f"http://127.0.0.1:{port}/health").json()
+            health = get(f"http://127.0.0.1:{port}/health").json()
         finally:
             said += stop(program)
         (asked,) = llm.requests
@@ -241,9 +242,9 @@ def test_make_run_with_n8n_brings_it_up_and_ends_it(folder: Path):
         try:
             said = until(program, "is ready")
             assert f"http://localhost:{editor}   (the demo's own" in said
-            health = httpx.get(f"http://127.0.0.1:{port}/health").json()
+            health = get(f"http://127.0.0.1:{port}/health").json()
             assert health["checks"]["n8n"]["status"] == "ok", health
-            assert httpx.get(f"http://127.0.0.1:{editor}/").status_code == 200
+            assert get(f"http://127.0.0.1:{editor}/").status_code == 200
             shown = answered_on_page(f"http://localhost:{port}/try")
             assert (shown["handler"], shown["attempt"]) == ("n8n", 1)
 
@@ -254,7 +255,7 @@ def test_make_run_with_n8n_brings_it_up_and_ends_it(folder: Path):
             assert not (folder / "demo-n8n").exists()
             customer.writes("Are you open on Sunday?").wait()  # n8n is not there yet
             said = until(program, UP)
-            health = httpx.get(f"http://127.0.0.1:{port}/health").json()
+            health = get(f"http://127.0.0.1:{port}/health").json()
             assert (health["checks"]["llm"]["status"], "demo" in health["checks"]) == (
                 "error",
                 False,
@@ -267,7 +268,7 @@ def test_make_run_with_n8n_brings_it_up_and_ends_it(folder: Path):
     assert said.count("ai_replied") == 1
     assert len(customer.replies) == 1
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"http://127.0.0.1:{editor}/")
+        get(f"http://127.0.0.1:{editor}/")
 
 
 def with_a_business(evolution: Evolution, folder: Path, port: int) -> Customer:
@@ -283,7 +284,7 @@ def with_a_business(evolution: Evolution, folder: Path, port: int) -> Customer:
         "evo_api_key": shop.token,
     }
     url = f"http://127.0.0.1:{port}/api/tenants"
-    made = httpx.post(url, headers={"X-API-Key": key_of(folder)}, json=tenant)
+    made = post(url, headers={"X-API-Key": key_of(folder)}, json=tenant)
     assert made.status_code == 201, made.text
     return shop.customer()
 
@@ -314,11 +315,11 @@ def test_after_kill_9_the_next_one_with_n8n_starts_with_the_keys_that_are_set_by
 def answered_on_page(page: str) -> Any:
     """What /try shows once the customer's question was answered."""
     own = {"Sec-Fetch-Site": "same-origin"}
-    httpx.post(f"{page}/customer", params={"text": "Are you open on Sunday?"}, headers=own)
+    post(f"{page}/customer", params={"text": "Are you open on Sunday?"}, headers=own)
     with httpx.stream("GET", f"{page}/stream", timeout=60) as changes:
         for line in changes.iter_lines():
             if line.startswith("event:"):
-                shown = httpx.get(f"{page}/state").json()
+                shown = get(f"{page}/state").json()
                 if any(each["author"] == "api" for each in shown["transcript"]):
                     return shown
     raise AssertionError("the stream ended before the answer came")

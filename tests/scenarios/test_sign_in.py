@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from tests.clients import patient
 from tests.routers import API_KEY, environment, running_router
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
@@ -14,7 +15,7 @@ SHOP = {"instance_name": "shop", "evo_server_url": "https://evolution.example.co
 @pytest.fixture
 async def browser(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     env = environment(database_url, SECRETS_KEY="a-sealing-key-for-the-tests-0123456789")
-    async with running_router(env) as url, httpx.AsyncClient(base_url=url, timeout=20) as browser:
+    async with running_router(env) as url, patient(base_url=url) as browser:
         yield browser
 
 

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from router.state.direct import DirectDatabase
 from scripts import turn
+from tests.clients import patient
 from tests.routers import API_KEY
 from tests.scenarios.office import WEBHOOK_SECRET, Office, open_office
 from tests.scenarios.stage import BOTH_HANDLERS, Stage
@@ -26,7 +26,7 @@ async def test_a_life_is_told_whoever_made_the_reply(stage: Stage, handler: obje
     await stage.maria.writes("tem bolo?")
     await stage.maria.answered()
     (row,) = await stage.turns_end()
-    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+    async with patient(base_url=stage.router_url) as client:
         answer = await client.get(
             f"/api/turns/{row['id']}/story",
             params={"tenant_id": stage.tenant_id},

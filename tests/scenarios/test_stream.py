@@ -16,6 +16,7 @@ import pytest
 
 from router.embedded.ports import free_port
 from router.state.direct import DirectDatabase
+from tests.clients import patient
 from tests.routers import API_KEY, ROOT, environment, running_router
 from tests.state.conversation import Conversation
 
@@ -88,7 +89,7 @@ async def talk(database_url: str) -> AsyncIterator[Conversation]:
 async def client(talk: Conversation, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         running_router(environment(database_url, **SEALS)) as url,
-        httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client,
+        patient(base_url=url) as client,
     ):
         yield client
 
@@ -185,7 +186,7 @@ async def test_signing_out_ends_it_in_every_router(database_url: str, talk: Conv
     async with (
         running_router(env) as here,
         running_router(env) as there,
-        httpx.AsyncClient(timeout=PATIENCE) as browser,
+        patient() as browser,
     ):
         await browser.post(f"{here}/api/session", headers={**BOSS, **OWN})
         path = f"{there}/api/stream?tenant_id=1"
@@ -198,7 +199,7 @@ async def test_signing_out_ends_it_in_every_router(database_url: str, talk: Conv
 
 async def test_a_stop_of_the_router_ends_it_at_once(database_url: str, talk: Conversation):
     """The server would wait for the answer, and then break it off."""
-    async with httpx.AsyncClient(timeout=PATIENCE) as client:
+    async with patient() as client:
         async with running_router(environment(database_url)) as url:
             path = f"{url}/api/stream?tenant_id=1"
             answer = await client.send(client.build_request("GET", path, headers=BOSS), stream=True)
@@ -213,7 +214,7 @@ async def test_under_any_server_an_open_stream_keeps_no_stop_waiting(
 ):
     """By its own way uvicorn would wait for the stream's end, which never comes."""
     with plain_uvicorn(database_url) as (program, url):
-        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
+        async with patient(base_url=url) as client:
             async with asyncio.timeout(3 * PATIENCE):
                 while not await is_up(client):
                     await asyncio.sleep(0.1)
@@ -247,7 +248,7 @@ async def test_open_streams_take_no_place_of_calls_and_have_bounds_of_their_own(
     few = environment(database_url, MAX_CONCURRENT_REQUESTS="2", MAX_CONNECTIONS="10")
     async with (
         running_router(few) as url,
-        httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client,
+        patient(base_url=url) as client,
         stream(client, BOSS),
         stream(client, BOSS),
         stream(client, BOSS),
@@ -269,12 +270,12 @@ async def test_a_change_in_one_router_is_told_by_another(database_url: str, talk
     async with (
         running_router(env) as here,
         running_router(env) as there,
-        httpx.AsyncClient(base_url=there, timeout=PATIENCE) as client,
+        patient(base_url=there) as client,
         stream(client, BOSS) as open_one,
     ):
         await talk.maria_writes("oi")
         await open_one.until("session")
-        async with httpx.AsyncClient(base_url=here) as other:
+        async with patient(base_url=here) as other:
             paused = await other.post("/api/sessions/1/pause?tenant_id=1", headers=BOSS, json={})
         assert paused.status_code == 200, paused.text
         while (await open_one.until("session"))["kind"] != "pause":

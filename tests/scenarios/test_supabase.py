@@ -3,12 +3,12 @@
 import json
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
 from loopback.faults import cut, wrong_answer
+from tests.clients import patient
 from tests.routers import API_KEY
 from tests.scenarios.stage import Stage, performance
 from tests.supabase import TestProject
@@ -55,7 +55,7 @@ async def test_an_error_with_such_texts_is_recorded_all_the_same(stage: Stage):
 
 async def test_an_operator_who_sends_them_is_told_so(stage: Stage):
     headers = {"X-API-Key": API_KEY, "Content-Type": "application/json"}
-    async with httpx.AsyncClient(base_url=stage.router_url, headers=headers) as client:
+    async with patient(base_url=stage.router_url, headers=headers) as client:
         for text in ("a\x00b", "a\ud83db"):
             answer = await client.patch(
                 f"/api/tenants/{stage.tenant_id}", content=json.dumps({"system_prompt": text})

@@ -3,13 +3,13 @@
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Business, Customer, Evolution
 from loopback.evolution.chats import PhoneMessage
 from loopback.receiver import WebhookReceiver
+from tests.clients import patient
 from tests.routers import API_KEY
 from tests.scenarios.stage import Stage, performance
 
@@ -73,7 +73,7 @@ class Line:
         await self.stage.time_comes_to("select run_after from turns where state = 'pending'")
 
     async def get(self, path: str) -> Any:
-        async with httpx.AsyncClient(base_url=self.stage.router_url) as client:
+        async with patient(base_url=self.stage.router_url) as client:
             return (await client.get(path, headers={"X-API-Key": API_KEY})).json()
 
     async def check(self) -> Any:

@@ -18,6 +18,7 @@ from loopback.evolution import failures
 from loopback.faults import wrong_answer
 from loopback.server import LoopbackServer
 from router.n8n.requests import understood
+from tests.clients import patient
 from tests.fixtures.sends import PNG, SOUND
 from tests.scenarios.flow import Flow, given, n8n, playing, stage
 from tests.scenarios.stage import Stage
@@ -117,7 +118,7 @@ BODIES = [
 async def test_no_body_ends_in_a_5xx_or_leaves_a_part_half_sent(stage: Stage, n8n):
     flow = await maria_asks(stage, n8n)
     paths = ("message/sendText", "message/sendMedia", "message/sendLocation", "chat/sendPresence")
-    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+    async with patient(base_url=stage.router_url) as client:
         for path in paths:
             for body in BODIES:
                 answer = await client.post(
@@ -128,7 +129,7 @@ async def test_no_body_ends_in_a_5xx_or_leaves_a_part_half_sent(stage: Stage, n8
                 assert 400 <= answer.status_code < 500, (path, body[:80], answer.text)
     assert await stage.sql("select * from messages where from_me") == []
     pale = {"mediatype": "image", "media": PNG, "caption": "b\ud800o", "fileName": "a\ud800.png"}
-    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+    async with patient(base_url=stage.router_url) as client:
         answer = await client.post(
             "/n8n/evolution/message/sendMedia/padaria",
             content=json.dumps(pale).encode(),  # as JavaScript writes half of a pair
@@ -168,7 +169,7 @@ async def test_the_execution_that_n8n_answers_with_is_not_that_of_a_flow_that_cl
 @pytest.mark.parametrize("what", ["began", "extend", "handoff", "fail", "done"])
 async def test_no_report_of_a_flow_ends_in_a_5xx(stage: Stage, n8n, what: str):
     flow = await maria_asks(stage, n8n)
-    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+    async with patient(base_url=stage.router_url) as client:
         for body in REPORTS:
             answer = await client.post(
                 f"/n8n/turns/{flow.payload['turn_id']}/{what}",

@@ -4,10 +4,10 @@ import asyncio
 import json
 import logging
 
-import httpx
 import pytest
 
 from router.state.direct import DirectDatabase
+from tests.clients import patient
 from tests.fixtures import webhook
 from tests.routers import WEBHOOK_SECRET, environment, running_router
 from tests.state.conversation import Conversation
@@ -19,7 +19,7 @@ GOOD = {"X-Webhook-Secret": WEBHOOK_SECRET}
 async def client(database_url: str):
     async with (
         running_router(environment(database_url, MAX_WEBHOOK_BYTES="20000")) as url,
-        httpx.AsyncClient(base_url=url) as client,
+        patient(base_url=url) as client,
     ):
         yield client
 
@@ -69,7 +69,7 @@ async def test_without_the_secret_nothing_is_recorded(client, talk, headers):
 
 async def test_no_secret_configured_means_closed(database_url: str):
     env = environment(database_url) | {"EVOLUTION_WEBHOOK_SHARED_SECRET": ""}
-    async with running_router(env) as url, httpx.AsyncClient(base_url=url) as client:
+    async with running_router(env) as url, patient(base_url=url) as client:
         answer = await client.post(
             "/webhook/padaria", headers={"X-Webhook-Secret": ""}, json=body()
         )
@@ -108,7 +108,7 @@ async def test_an_instance_without_a_tenant_is_503_so_that_evolution_tries_again
 
 async def test_a_database_that_is_away_is_503_and_nothing_is_lost_by_it():
     env = environment("postgresql://nobody:nothing@127.0.0.1:9/none")
-    async with running_router(env) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
+    async with running_router(env) as url, patient(base_url=url) as client:
         answer = await client.post("/webhook/padaria", headers=GOOD, json=body())
         health = await client.get("/health")
         live = await client.get("/health/live")

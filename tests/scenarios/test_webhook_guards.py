@@ -10,6 +10,7 @@ import jwt
 import pytest
 
 from router.state.direct import DirectDatabase
+from tests.clients import patient
 from tests.fixtures import webhook
 from tests.routers import API_KEY, WEBHOOK_SECRET, environment, running_router
 from tests.state.conversation import Conversation
@@ -65,7 +66,7 @@ async def open_door(database_url: str, **configuration: str) -> AsyncIterator[Do
     await talk.open_shop("clinica")
     async with (
         running_router(environment(database_url, **configuration)) as url,
-        httpx.AsyncClient(base_url=url, timeout=20) as http,
+        patient(base_url=url) as http,
     ):
         yield Door(http, talk)
     await database.close()

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from loopback.supabase import Supabase
+from tests.clients import patient
 from tests.supabase import TestProject
 
 pytestmark = [pytest.mark.both, pytest.mark.apart]
@@ -66,7 +67,7 @@ async def service(project: TestProject) -> AsyncIterator[httpx.AsyncClient]:
 
 def caller(project: Supabase, token: str) -> httpx.AsyncClient:
     headers = {"apikey": project.service_role_key, "Authorization": f"Bearer {token}"}
-    return httpx.AsyncClient(base_url=f"{project.url}/rest/v1", headers=headers, timeout=60)
+    return patient(base_url=f"{project.url}/rest/v1", headers=headers)
 
 
 def fault(answer: httpx.Response) -> tuple[int, str]:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import httpx
 import jwt
 import pytest
 from fastapi import FastAPI
@@ -27,6 +26,7 @@ from router.http.callers import Callers
 from router.http.services import provide
 from router.sharing.rates import Rates
 from router.state.entrances import acts_for
+from tests.clients import patient
 from tests.fixtures.looked_at import LOOKED_AT
 from tests.for_each import for_each
 
@@ -116,7 +116,7 @@ class Calls:
         self.status = 200  # of what the application answers
         self.database = Nowhere()
         self.turns = Turns(self.database)
-        tokens = UserTokens(httpx.AsyncClient(), TokenRules(None, None, SecretStr("s" * 40)))
+        tokens = UserTokens(patient(), TokenRules(None, None, SecretStr("s" * 40)))
         self._app = FastAPI()
         provide(self._app, GateServices(tokens, self.database, self.turns))
         self.go = asyncio.Event()

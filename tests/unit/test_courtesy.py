@@ -15,6 +15,7 @@ from router.sending.courtesy import Courtesy
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.model import StoredInstance
 from router.tenants.instance import InstanceKeys, TenantLine
+from tests.clients import patient
 from tests.unit.test_fallback import turn
 
 
@@ -49,7 +50,7 @@ class Shown:
 
 async def test_a_reply_that_is_ready_waits_for_no_courtesy(shop: Business):
     gate = shop.hold("sendPresence")
-    async with httpx.AsyncClient() as http:
+    async with patient() as http:
         shown = Shown(shop, http)
         async with shown.courtesy.during(shown.turn(), shown.line):
             await gate.reached()
@@ -59,7 +60,7 @@ async def test_a_reply_that_is_ready_waits_for_no_courtesy(shop: Business):
 
 async def test_it_begins_when_the_question_is_on_its_way(shop: Business):
     """Whatever the reply's maker does without waiting for anybody else is done before."""
-    async with httpx.AsyncClient() as http:
+    async with patient() as http:
         shown = Shown(shop, http)
         gate = shop.hold("sendPresence")
         async with shown.courtesy.during(shown.turn(), shown.line):
@@ -74,7 +75,7 @@ async def test_it_begins_when_the_question_is_on_its_way(shop: Business):
 
 async def test_nothing_is_read_before_the_reply_is_there(shop: Business):
     gate = shop.hold("sendPresence")
-    async with httpx.AsyncClient() as http:
+    async with patient() as http:
         shown = Shown(shop, http)
         async with shown.courtesy.during(shown.turn(), shown.line):
             await gate.reached()
@@ -86,7 +87,7 @@ async def test_nothing_is_read_before_the_reply_is_there(shop: Business):
 
 
 async def test_nothing_is_read_where_the_tenant_does_not_want_it(shop: Business):
-    async with httpx.AsyncClient() as http:
+    async with patient() as http:
         shown = Shown(shop, http)
         asked = shown.turn()
         tenant = asked.tenant.model_copy(update={"mark_as_read": False})
@@ -96,7 +97,7 @@ async def test_nothing_is_read_where_the_tenant_does_not_want_it(shop: Business)
 
 
 async def test_nothing_is_shown_of_a_turn_that_a_human_took_over_before_it_began(shop: Business):
-    async with httpx.AsyncClient() as http:
+    async with patient() as http:
         shown = Shown(shop, http)
         with suppress(asyncio.CancelledError):
             async with shown.courtesy.during(shown.turn(), shown.line):
@@ -107,7 +108,7 @@ async def test_nothing_is_shown_of_a_turn_that_a_human_took_over_before_it_began
 
 async def test_while_many_are_under_way_further_turns_do_without(shop: Business):
     gate = shop.hold("markMessageAsRead")
-    async with httpx.AsyncClient() as http:
+    async with patient() as http:
         shown = Shown(shop, http, at_once=1)
         for _ in range(3):
             shown.courtesy.read(shown.turn(), shown.line)
@@ -118,7 +119,7 @@ async def test_while_many_are_under_way_further_turns_do_without(shop: Business)
 
 async def test_a_tenant_whose_evolution_hangs_leaves_courtesy_for_others(shop: Business):
     gate = shop.hold("markMessageAsRead")
-    async with httpx.AsyncClient() as http:
+    async with patient() as http:
         shown = Shown(shop, http, at_once=4)
         for name in (*["greedy"] * 9, "quiet"):
             shown.courtesy.read(shown.turn(), shown.line_of(name))
@@ -128,7 +129,7 @@ async def test_a_tenant_whose_evolution_hangs_leaves_courtesy_for_others(shop: B
 
 
 async def test_an_evolution_that_is_away_costs_the_reply_nothing(shop: Business):
-    async with httpx.AsyncClient() as http:
+    async with patient() as http:
         shown = Shown(shop, http)
         shop.fail("markMessageAsRead", failures.CUT)
         shown.courtesy.read(shown.turn(), shown.line)
@@ -137,7 +138,7 @@ async def test_an_evolution_that_is_away_costs_the_reply_nothing(shop: Business)
 
 async def test_at_the_end_what_is_under_way_is_broken_off(shop: Business):
     gate = shop.hold("markMessageAsRead")
-    async with httpx.AsyncClient() as http:
+    async with patient() as http:
         shown = Shown(shop, http)
         shown.courtesy.read(shown.turn(), shown.line)
         await gate.reached()
@@ -149,7 +150,7 @@ async def test_at_the_end_what_is_under_way_is_broken_off(shop: Business):
 @pytest.mark.filterwarnings("error")
 async def test_what_is_broken_off_before_it_began_leaves_nothing_behind(shop: Business):
     """A router told to stop in the moment a reply is there: a real run of the suite met it."""
-    async with httpx.AsyncClient() as http:
+    async with patient() as http:
         shown = Shown(shop, http)
         shown.courtesy.read(shown.turn(), shown.line)
         shown.courtesy.type_for(shown.turn(), shown.line, 1)

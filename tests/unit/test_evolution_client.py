@@ -22,6 +22,7 @@ from router.evolution.errors import (
 )
 from router.evolution.exchange import Instance
 from router.evolution.subscription import SUBSCRIBED_EVENTS
+from tests.clients import patient
 from tests.evolution import WholeEvolution
 
 MARIA = "5511988880001"
@@ -43,7 +44,7 @@ def shop(evolution: Evolution) -> Business:
 
 @pytest.fixture
 async def client() -> AsyncIterator[WholeEvolution]:
-    async with httpx.AsyncClient(timeout=20) as http:
+    async with patient() as http:
         yield WholeEvolution(http)
 
 

@@ -14,6 +14,7 @@ from router.kept.folder import FolderStore
 from router.kept.store import NoSuchFile, StoreAway
 from router.kept.types import UNKNOWN, file_name_of, media_type_of
 from tests import files
+from tests.clients import patient
 
 NAME = "1/2/3-0123456789abcdef"
 WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
@@ -31,7 +32,7 @@ def project() -> Iterator[Supabase]:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient() as http:
+    async with patient() as http:
         yield http
 
 

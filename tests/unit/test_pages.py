@@ -24,6 +24,7 @@ from router.outbound.checked import CheckedTransport
 from router.outbound.client import client_over
 from router.sending.evidence import Doubt
 from router.sending.looking import Looking, Whereabouts
+from tests.clients import patient
 from tests.for_each import for_each
 from tests.scenarios.hostile import saying, server
 
@@ -195,7 +196,7 @@ async def test_a_send_in_doubt_is_found_among_heavy_records(*, is_heavy: bool) -
     instance = Instance("http://evolution.example", SecretStr("key"), "shop")
     where = Whereabouts(instance, [MARIA], frozenset({"C"}), frozenset(), began, datetime.now(UTC))
     doubts = [Doubt("text", text, began, None, None) for text in ("Olá", "Nunca")]
-    async with httpx.AsyncClient() as http:
+    async with patient() as http:
         found, missing = (await Looking(Shows(http), 60).look(doubts, where)).findings
     assert (found.outcome, found.wa_id) == ("sent", "B")
     assert missing.outcome == ("unknown" if is_heavy else "not_sent")

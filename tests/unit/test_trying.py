@@ -21,6 +21,7 @@ from router.feed.rights import Rights
 from router.http.services import provide
 from router.sharing.at_once import AtOnce
 from router.sharing.shares import Shares
+from tests.clients import patient
 from tests.services import console_services
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
@@ -90,7 +91,7 @@ async def app(
     del shop
     app = create_app(load_settings({"ANTHROPIC_API_KEY": "x"}, env_file=None))
     demo = Demo(7, "demo-shop", evolution.url, llm.url)
-    async with httpx.AsyncClient() as http:
+    async with patient() as http:
         feed = Feed(state, name="me")
         streams = Streams(feed, Rights(feed, state), Forgetting(state), Shares(1), AtOnce(1))
         provide(app, console_services(demo, state, http), streams)
@@ -145,7 +146,7 @@ async def test_an_answer_is_lost_and_the_llm_is_taken_away(
 ):
     for fault in ("lose_answer", "llm_away"):
         assert (await page.post(f"/try/break/{fault}")).status_code == 204
-    async with httpx.AsyncClient() as http:
+    async with patient() as http:
         with pytest.raises(httpx.TransportError):
             await http.post(
                 f"{evolution.url}/message/sendText/demo-shop",
