@@ -6,6 +6,7 @@ import re
 import socket
 import ssl
 import struct
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -276,3 +277,23 @@ def stand_still(monkeypatch: pytest.MonkeyPatch, seconds: float, times: int = 1)
             bounds.begin_by -= seconds
 
     monkeypatch.setattr(OurLine, "set_response_params", stands_still)
+
+
+def clock_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Return a function after which the whole process has stood still for so many seconds.
+
+    The time-outs of the event loop that have run out meanwhile end in its next round.
+    """
+    real, passed = time.monotonic, 0.0
+
+    def stood_still(seconds: float) -> None:
+        nonlocal passed
+        passed += seconds
+
+    def now() -> float:
+        return real() + passed
+
+    monkeypatch.setattr(time, "monotonic", now)
+    for name in ("router.outbound.transport", "router.n8n.turn_fence"):
+        monkeypatch.setattr(f"{name}.monotonic", now)
+    return stood_still

@@ -26,6 +26,7 @@ _OF_A_PIECE = 2048
 _LINES = 64  # lines of a head that cost nothing; no normal head has more
 ENCODINGS = "gzip"
 """The only encodings that may be requested: those that are unpacked here."""
+_STANDSTILL = 1.0  # seconds; a time-out only ends so late if this process stood still
 
 
 class AnswerTooLong(httpx.ReadError):
@@ -42,22 +43,38 @@ class NotBegunInTime(httpx.ConnectTimeout):
         super().__init__("the request could not begin in time", request=request)
 
 
+class NotHeardInTime(httpx.ReadTimeout):
+    """This process stood still until the time for the answer was over; it may have come.
+
+    It says nothing about the server.
+    """
+
+    def __init__(self, request: httpx.Request) -> None:
+        super().__init__("this process stood still while it waited for the answer", request=request)
+
+
+def slept_through(end: float) -> bool:
+    """Whether a time-out that was to end then (monotonic) ended long after, as it ends now."""
+    return time.monotonic() > end + _STANDSTILL
+
+
 @dataclass(slots=True)
 class Bounds:
     """What is left for one exchange: the time until `ends_at` (monotonic), and bytes of its body.
 
-    A connection must be open within `connect` seconds, or within the total time if that is shorter.
-    `work` is the cost of the head and of the frames of the body, in bytes. `has_line` is set when
-    the exchange has a connection: from then on the request may have been sent. A request with a
-    body is not written after `begin_by` (monotonic); `is_late` says that this happened.
+    A connection must be open by `opens_by`. `work` is the cost of the head and of the frames of the
+    body, in bytes. `has_line` is set when the exchange has a connection: from then on the request
+    may have been sent. A request with a body is not written after `begin_by` (monotonic), which
+    `is_late` says, nor on a kept connection that the server has closed, which `is_gone` says.
     """
 
     ends_at: float
     longest: int
-    connect: float | None = None
+    opens_by: float
     begin_by: float | None = None
     has_line: bool = False
     is_late: bool = False
+    is_gone: bool = False
     came: int = 0
     of_body: int = 0
     work: int = 0
@@ -71,8 +88,10 @@ class Bounds:
         connect: float | None = None,
         begin_by: float | None = None,
     ) -> "Bounds":
-        """Return the bounds of an exchange that begins now."""
-        return cls(time.monotonic() + seconds, longest, connect, begin_by)
+        """Return the bounds of an exchange that begins now, and connects within `connect`."""
+        now = time.monotonic()
+        opens_by = now + (seconds if connect is None else min(connect, seconds))
+        return cls(now + seconds, longest, opens_by, begin_by)
 
     def may_begin(self) -> bool:
         """Whether the request may still be written; call this right before it is."""
@@ -80,10 +99,20 @@ class Bounds:
             self.is_late = True
         return not self.is_late
 
-    def left(self, patience: float | None) -> float:
-        """Return how many seconds are left to wait."""
-        left = max(self.ends_at - time.monotonic(), 0.001)
-        return left if patience is None else min(left, patience)
+    @property
+    def left(self) -> float:
+        """How many seconds are left to wait."""
+        return max(self.ends_at - time.monotonic(), 0.001)
+
+    @property
+    def left_to_connect(self) -> float:
+        """How many seconds are left until a connection must be open."""
+        return max(self.opens_by - time.monotonic(), 0.001)
+
+    @property
+    def were_slept_through(self) -> bool:
+        """Whether this process stood still while the time that has just run out ended."""
+        return slept_through(self.ends_at if self.has_line else self.opens_by)
 
     def allows(self, came: bytes, body: int) -> bool:
         """Count received bytes. Return False if too many of them are not the body's.

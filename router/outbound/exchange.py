@@ -64,27 +64,15 @@ class Exchanges:
         After a failure, `bounds` says whether anything may have been sent. Raises FAILURES,
         httpx.ReadError if more arrives than allowed, and what a body in pieces raises.
         """
-        session = self._session or self._opened()
         said = _as_text(headers)
-        upload = _Upload(body, _length(said)) if isinstance(body, AsyncIterable) else None
+        asked = body if isinstance(body, bytes) else _Upload(body, _length(said))
         within = current.set(bounds)
         try:
-            answer = await session.request(
-                _word(method.encode()),
-                URL(url, encoded=True),
-                headers=said,
-                data=upload or _written(body),
-                allow_redirects=False,
-                # Never rounded up to whole seconds.
-                timeout=aiohttp.ClientTimeout(
-                    total=bounds.left(None),
-                    connect=bounds.left(bounds.connect),
-                    ceil_threshold=float("inf"),
-                ),
-            )
+            while (answer := await self._ask_once(method, url, said, asked, bounds)) is None:
+                pass
         except FAILURES:
-            if upload is not None and upload.broke is not None:
-                raise upload.broke from None
+            if isinstance(asked, _Upload) and asked.broke is not None:
+                raise asked.broke from None
             raise
         finally:
             current.reset(within)
@@ -98,6 +86,38 @@ class Exchanges:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+    async def _ask_once(
+        self,
+        method: str,
+        url: str,
+        headers: list[tuple[str, str]],
+        body: "bytes | _Upload",
+        bounds: Bounds,
+    ) -> aiohttp.ClientResponse | None:
+        """Return the response, or None if the kept connection is gone, and nothing was sent on it.
+
+        Each time there is one kept connection less; a new one is not called gone.
+        """
+        session, bounds.is_gone = self._session or self._opened(), False
+        try:
+            return await session.request(
+                _word(method.encode()),
+                URL(url, encoded=True),
+                headers=headers,
+                data=body if isinstance(body, _Upload) else _written(body),
+                allow_redirects=False,
+                # Never rounded up to whole seconds.
+                timeout=aiohttp.ClientTimeout(
+                    total=bounds.left,
+                    connect=bounds.left_to_connect,
+                    ceil_threshold=float("inf"),
+                ),
+            )
+        except FAILURES:
+            if bounds.is_gone:
+                return None
+            raise
 
     def _opened(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
@@ -171,9 +191,7 @@ def _length(headers: Iterable[tuple[str, str]]) -> int | None:
     return int(length) if (length := next(said, None)) is not None else None
 
 
-def _written(body: bytes | AsyncIterable[bytes]) -> bytes | io.BytesIO | None:
-    if not isinstance(body, bytes):
-        return None
+def _written(body: bytes) -> bytes | io.BytesIO | None:
     return io.BytesIO(body) if len(body) > _WRITTEN_WHOLE else body or None
 
 

@@ -3,20 +3,18 @@
 import aiohttp
 import httpx
 
+from router.outbound.bounds import Bounds, NotBegunInTime, NotHeardInTime
 from router.outbound.exchange import Unsayable
 
 
-def as_httpx(error: Exception, request: httpx.Request, *, is_sent: bool) -> httpx.TransportError:
+def as_httpx(error: Exception, request: httpx.Request, bounds: Bounds) -> httpx.TransportError:
     """Return the failure of a request, or of reading its response."""
-    host = request.url.host
+    host, is_sent = request.url.host, bounds.has_line
     match error:
         case Unsayable():
             return httpx.LocalProtocolError(f"{error} cannot be written", request=request)
-        case TimeoutError() if is_sent:
-            return httpx.ReadTimeout("the answer did not come in time", request=request)
         case TimeoutError():
-            message = f"{host} could not be connected to in time"
-            return httpx.ConnectTimeout(message, request=request)
+            return _timed_out(request, bounds)
         case ValueError() if not is_sent and not isinstance(error, aiohttp.ClientError):
             # not quoted: it may contain a key
             return httpx.LocalProtocolError("the request cannot be written", request=request)
@@ -33,3 +31,14 @@ def as_httpx(error: Exception, request: httpx.Request, *, is_sent: bool) -> http
             return httpx.RemoteProtocolError("its answer is not HTTP", request=request)
     quoted = "" if isinstance(error, ValueError) else f": {error}"
     return httpx.ReadError(f"{type(error).__name__}{quoted}", request=request)
+
+
+def _timed_out(request: httpx.Request, bounds: Bounds) -> httpx.TimeoutException:
+    if bounds.has_line:
+        if bounds.were_slept_through:
+            return NotHeardInTime(request)
+        return httpx.ReadTimeout("the answer did not come in time", request=request)
+    if bounds.begin_by is not None and bounds.were_slept_through:
+        return NotBegunInTime(request)
+    message = f"{request.url.host} could not be connected to in time"
+    return httpx.ConnectTimeout(message, request=request)

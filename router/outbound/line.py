@@ -23,6 +23,7 @@ class Line(ResponseHandler):
         """All connections share one `unread`, which limits their memory."""
         super().__init__(loop)
         self._bounds: Bounds | None = None
+        self._is_kept = False
         self._of_body = 0
         self._unread = unread
 
@@ -37,11 +38,16 @@ class Line(ResponseHandler):
             super().is_connected() and not self.should_close and not _has_something(self.transport)
         )
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the server has closed it since its last exchange, so that nothing can be sent."""
+        return self._is_kept and not self.is_connected()
+
     def set_response_params(self, **given: Any) -> None:
         """Begin an exchange; aiohttp calls this when it has a connection, before it sends."""
         if (bounds := current.get()) is not None:
             bounds.has_line = True
-        self._bounds = bounds
+        self._is_kept, self._bounds = self._bounds is not None, bounds
         self._of_body = 0
         super().set_response_params(**given)
 

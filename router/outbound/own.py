@@ -5,17 +5,18 @@ limits as tenants' servers. Proxies that the environment names are used, as in e
 """
 
 import time
-from functools import partial
 from typing import Any
 from urllib.request import getproxies
 
 import httpx
 
-from router.outbound.bounds import NotBegunInTime
+from router.outbound.bounds import NotBegunInTime, slept_through
 from router.outbound.client import CheckingClient, client_over
 from router.outbound.names import OneAtATime, Resolver, ask_system
-from router.outbound.transport import BoundedTransport
+from router.outbound.transport import HAS_BEGUN, BoundedTransport
 from router.sharing.shares import NOBODY
+
+_TO_CONNECT = ("pool", "connect")
 
 
 def open_own_http(timeout: float) -> httpx.AsyncClient:
@@ -42,15 +43,41 @@ class _ByProxy(CheckingClient):
 
     async def send(self, request: httpx.Request, **given: Any) -> httpx.Response:
         """Send the request. Raises httpx.RequestError."""
-        if (begin_by := request.extensions.get("begin_by")) is not None:
-            request.extensions["trace"] = partial(_begin_in_time, request, begin_by)
-        return await super().send(request, **given)
+        if (begin_by := request.extensions.get("begin_by")) is None:
+            return await super().send(request, **given)
+        beginning = _Beginning(request, begin_by)
+        request.extensions["trace"] = beginning.step
+        try:
+            return await super().send(request, **given)
+        except (httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            if beginning.was_slept_through:
+                raise NotBegunInTime(request) from error
+            raise
 
 
-async def _begin_in_time(request: httpx.Request, begin_by: float, step: str, _: object) -> None:
-    """End the request if it is late; httpx calls this before each of its steps."""
-    if step.endswith("send_request_headers.started") and time.monotonic() > begin_by:
-        raise NotBegunInTime(request)
+class _Beginning:
+    """A request until its first byte."""
+
+    def __init__(self, request: httpx.Request, begin_by: float) -> None:
+        self._request = request
+        self._begin_by = begin_by
+        self._longest = max(request.extensions["timeout"][each] or 0 for each in _TO_CONNECT)
+        self._step_began = time.monotonic()
+        request.extensions[HAS_BEGUN] = False
+
+    async def step(self, name: str, _: object) -> None:
+        """End the request if it is late; httpx calls this before and after each of its steps."""
+        self._step_began = time.monotonic()
+        if not name.endswith("send_request_headers.started"):
+            return
+        if self._step_began > self._begin_by:
+            raise NotBegunInTime(self._request)
+        self._request.extensions[HAS_BEGUN] = True
+
+    @property
+    def was_slept_through(self) -> bool:
+        """Whether this process stood still while the time of the step that has failed ended."""
+        return slept_through(self._step_began + self._longest)
 
 
 def names_proxies() -> bool:

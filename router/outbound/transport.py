@@ -7,6 +7,7 @@ in slices, at a limited pace per tenant (`pace.py`).
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from time import monotonic
 
 import aiohttp
 import httpx
@@ -18,6 +19,7 @@ from router.outbound.bounds import (
     Bounds,
     NotBegunInTime,
     as_it_is,
+    slept_through,
     unpacking,
 )
 from router.outbound.exchange import FAILURES, Exchanges, next_piece
@@ -28,6 +30,9 @@ from router.sharing.shares import SERVER, TENANT, Claims, Place, Shares
 
 MOST_CONNECTIONS = 100
 POOL_WAIT = 2.0
+HAS_BEGUN = "has_begun"
+"""The extension of a request that says whether it may have been sent. It is set while its caller
+waits, so that a caller that is cancelled knows."""
 _LONGEST_EXCHANGE = 60.0  # seconds, if a request sets no time-out
 _REPEATS = 3  # an answer may be so many times as long as its request before it is paced
 
@@ -96,6 +101,8 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         except BaseException:
             place.give_back()
             raise
+        finally:
+            request.extensions[HAS_BEGUN] = bounds.has_line
         body = _Body(answer, steps, place)
         try:
             await steps.count(b"")
@@ -109,10 +116,13 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         await self._exchanges.close()
 
     async def _place(self, request: httpx.Request, patience: float | None) -> Place:
+        wait = POOL_WAIT if patience is None else patience
+        until = monotonic() + wait
         try:
-            wait = POOL_WAIT if patience is None else patience
             return await self._shares.take(self._claimed(request), wait)
         except TimeoutError as error:
+            if "begin_by" in request.extensions and slept_through(until):
+                raise NotBegunInTime(request) from error
             message = "as many connections are held as may be"
             raise httpx.PoolTimeout(message, request=request) from error
 
@@ -127,7 +137,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
                 raise NotBegunInTime(request) from error
             if not isinstance(error, FAILURES):
                 raise
-            raise as_httpx(error, request, is_sent=bounds.has_line) from error
+            raise as_httpx(error, request, bounds) from error
 
 
 def _body(request: httpx.Request) -> bytes | AsyncIterable[bytes]:
@@ -183,7 +193,7 @@ class _Steps:
         self._free = max(0, self._free - self._work)
         self._work = 0
         wait = 0.0 if self._tenant is None else self._pace.count(self._tenant, counted)
-        left = self.bounds.left(None)
+        left = self.bounds.left
         await asyncio.sleep(min(wait, left))
         if wait > left:
             raise httpx.ReadTimeout("more comes for this tenant than is read in the time")
@@ -210,7 +220,7 @@ class _Body(httpx.AsyncByteStream):
         try:
             return await next_piece(self._answer, self.bounds)
         except FAILURES as error:
-            raise as_httpx(error, self._steps.request, is_sent=True) from error
+            raise as_httpx(error, self._steps.request, self.bounds) from error
 
     async def aclose(self) -> None:
         self.bounds.end()

@@ -11,9 +11,14 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from router.outbound.bounds import LONGEST_ANSWER, AnswerTooLong, NotBegunInTime
+from router.outbound.bounds import (
+    LONGEST_ANSWER,
+    AnswerTooLong,
+    NotBegunInTime,
+    NotHeardInTime,
+)
 from router.outbound.line import Line as OurLine
-from tests.exchanges import OK, Line, Talk, client, friendly, server
+from tests.exchanges import OK, Line, Talk, client, clock_of, first, friendly, server
 from tests.for_each import for_each
 
 CLOSES = OK + b"Connection: close\r\n"
@@ -303,6 +308,97 @@ async def test_a_process_that_stood_still_does_not_begin_too_late(
         monkeypatch.undo()
         await http.post(there.url, json={"text": "after it"})
     assert there.asked == before + 1
+
+
+@pytest.mark.parametrize("begins_by", [True, False])
+async def test_a_connection_that_a_standstill_kept_from_opening_says_nothing_about_the_server(
+    begins_by: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stood_still = clock_of(monkeypatch)
+
+    async def resolve(host: str, port: int) -> list[str]:
+        stood_still(60)
+        await asyncio.Event().wait()
+        return []
+
+    async with client(resolve=resolve) as http:
+        request = http.build_request("POST", "http://n8n.example/", json={})
+        if begins_by:
+            request.extensions["begin_by"] = time.monotonic() + 30
+        with pytest.raises(httpx.ConnectTimeout) as failed:
+            await http.send(request)
+    assert type(failed.value) is (NotBegunInTime if begins_by else httpx.ConnectTimeout)
+
+
+async def test_a_place_that_a_standstill_kept_from_becoming_free_says_nothing_about_the_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stood_still, is_asked = clock_of(monkeypatch), asyncio.Event()
+
+    async def busy(line: Line) -> None:
+        await line.hear()
+        is_asked.set()
+        await line.ended()
+
+    async with server(busy) as there, client(seconds=600, limit=1) as http:
+        one = asyncio.create_task(http.post(there.url, json={}))
+        await is_asked.wait()
+        request = http.build_request("POST", there.url, json={})
+        request.extensions["begin_by"] = time.monotonic() + 30
+        other = asyncio.create_task(http.send(request))
+        await asyncio.sleep(0)
+        stood_still(60)
+        with pytest.raises(NotBegunInTime):
+            await other
+        one.cancel()
+        await asyncio.wait([one])
+
+
+@pytest.mark.parametrize("stands_still", [60, 0])
+async def test_an_answer_that_a_standstill_kept_from_being_heard_says_nothing_about_the_server(
+    stands_still: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stood_still = clock_of(monkeypatch)
+
+    async def answer(line: Line) -> None:
+        await line.hear()
+        stood_still(stands_still)
+        await line.ended()
+
+    async with server(answer) as there, client(seconds=0.3 if not stands_still else 30) as http:
+        with pytest.raises(httpx.ReadTimeout) as failed:
+            await http.post(there.url, json={})
+    assert isinstance(failed.value, NotHeardInTime) is bool(stands_still)
+
+
+@pytest.mark.parametrize(
+    ("body", "begin"),
+    [(b"oi", asyncio.create_task), (b"oi", eagerly), (b"o" * 600_000, asyncio.create_task)],
+    ids=["in a task", "eagerly", "a large body"],
+)
+async def test_nothing_is_written_to_a_server_that_has_gone_since_the_connection_was_chosen(
+    body: bytes, begin: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A send would be in doubt, and a turn with a flow, although nobody can have got it."""
+    has_connection = OurLine.set_response_params
+
+    async def says_one_thing(line: Line) -> None:
+        await line.hear()
+        await line.say(OK + b"Content-Length: 0\r\n\r\n")
+        await line.ended()
+
+    def goes(line: OurLine, **given: object) -> None:
+        has_connection(line, **given)
+        if len(there.lines) == 1:
+            there.lines[0].shut()
+
+    async with server(first(says_one_thing)) as there, client() as http:
+        await http.post(there.url, content=body)
+        monkeypatch.setattr(OurLine, "set_response_params", goes)
+        own_asyncio = SimpleNamespace(**{**vars(asyncio), "create_task": begin})
+        monkeypatch.setattr("aiohttp.client_reqrep.asyncio", own_asyncio)
+        assert (await http.post(there.url, content=body)).text == "1"
+    assert [len(line.heads) for line in there.lines] == [1, 1]
 
 
 async def test_what_began_in_time_may_take_longer() -> None:

@@ -398,6 +398,36 @@ async def test_behind_a_proxy_too_no_request_begins_too_late(monkeypatch: pytest
                 assert answer.status_code == 200
 
 
+async def test_behind_a_proxy_too_a_standstill_says_nothing_about_the_server(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    stood_still, is_asked = exchanges.clock_of(monkeypatch), asyncio.Event()
+
+    async def busy(line: exchanges.Line) -> None:
+        await line.hear()
+        is_asked.set()
+        await line.ended()
+
+    async with exchanges.server(busy) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        async with open_flows_http(600, most=1) as http:
+            one = asyncio.create_task(http.post("http://n8n.example/", json={}))
+            await is_asked.wait()
+            extensions = {"begin_by": monotonic() + 300}
+            for waits, failure in ((60.0, NotBegunInTime), (0.1, httpx.PoolTimeout)):
+                other = asyncio.create_task(
+                    http.post("http://n8n.example/", json={}, timeout=waits, extensions=extensions)
+                )
+                await asyncio.sleep(0)
+                stood_still(120 if waits == 60 else 0)
+                with pytest.raises((httpx.PoolTimeout, NotBegunInTime)) as failed:
+                    await other
+                assert type(failed.value) is failure
+            one.cancel()
+            await asyncio.wait([one])
+
+
 def transport_of(http: httpx.AsyncClient) -> CheckedTransport:
     return http._transport  # type: ignore[return-value]
 
