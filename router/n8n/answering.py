@@ -20,7 +20,7 @@ from router.n8n.proxies import AWAY, GAVE_UP, is_of_a_proxy, told_in
 from router.n8n.reply import Reading, is_reply, read_answer, read_failure
 from router.n8n.turn_fence import TurnFence
 from router.outbound.answers import read_json
-from router.outbound.bounds import AnswerTooLong
+from router.outbound.bounds import AnswerTooLong, NotHeardInTime
 from router.outbound.transport import POOL_WAIT
 from router.state.calls.claimed_turn import ClaimedTurn
 
@@ -80,6 +80,10 @@ class TookTooLong(LlmFailed):
     """The flow did not answer in time."""
 
 
+class NotHeard(LlmFailed):
+    """This router stood still until the time for the flow's answer was over."""
+
+
 async def ask_flow(
     http: httpx.AsyncClient,
     url: str,
@@ -102,6 +106,8 @@ async def ask_flow(
         raise NotTaken(f"n8n cannot be reached: {error}", "n8n") from error
     except httpx.UnsupportedProtocol as error:
         raise NotTaken(f"n8n's webhook is not an address: {error}", "n8n") from error
+    except NotHeardInTime as error:
+        raise NotHeard(str(error)) from error
     except httpx.TimeoutException as error:
         raise TookTooLong(_too_long(seconds)) from error
     except AnswerTooLong as error:

@@ -4,6 +4,7 @@ n8n's 200 says only that the flow has begun. If its response is lost, nobody els
 until the flow's lease ends: the customer could get two answers.
 """
 
+import asyncio
 import logging
 from time import monotonic
 
@@ -26,6 +27,8 @@ from router.n8n.flows import FlowRules, flow_of, headers_with
 from router.n8n.payload import build_payload
 from router.n8n.turn_fence import TurnFence
 from router.n8n.whose_fault import Faults
+from router.outbound.bounds import NotHeardInTime
+from router.outbound.transport import HAS_BEGUN
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.database import Database
 
@@ -66,12 +69,10 @@ class Forwarding:
     async def forward(self, turn: ClaimedTurn, prompt: Prompt) -> bool:
         """Return whether a flow has the turn, or may have it; False: n8n certainly did not begin.
 
-        Raises SendStopped, and LlmError if a flow has failed.
+        A cancelled caller gives the turn back; not one whose turn a flow may have: it would run
+        twice. Raises SendStopped, and LlmError if a flow has failed.
         """
         payload = build_payload(turn, prompt, self._rules.terms)
-        lease = self._rules.terms.lease
-        patience = lease * _FOR_THE_REQUEST
-        fence = TurnFence(self._database, self._breakers, turn, lease, patience)
         try:
             asked = self._http.build_request(
                 "POST",
@@ -80,18 +81,34 @@ class Forwarding:
                 headers=headers_with(self._rules.api_key),
                 timeout=_ACCEPTED,
             )
-            answer = await fence.send(self._http, asked)
+            refused = await self._post(turn, asked)
+        except asyncio.CancelledError:
+            if not asked.extensions.get(HAS_BEGUN, False):
+                raise
+            _log_unheard(turn, "it is not waited for")
+            return True
         except _NOTHING_SENT as error:
             self._faults.of_n8n(f"n8n cannot be reached: {error}")
             return False
+        except NotHeardInTime as error:
+            _log_unheard(turn, str(error))  # that says nothing about n8n
+            return True
         except httpx.HTTPError as error:
             # The flow may have begun; only its lease will show.
             self._faults.of_n8n(f"n8n did not answer: {error!r}")
             return True
-        if answer.is_success:
-            await self._begun(turn, answer)
-            return True
-        return await self._failed(turn, answer)
+        return refused is None or await self._failed(turn, refused)
+
+    async def _post(self, turn: ClaimedTurn, asked: httpx.Request) -> httpx.Response | None:
+        """Post the turn. Return None if its flow has begun, otherwise n8n's answer."""
+        lease = self._rules.terms.lease
+        patience = lease * _FOR_THE_REQUEST
+        fence = TurnFence(self._database, self._breakers, turn, lease, patience)
+        answer = await fence.send(self._http, asked)
+        if not answer.is_success:
+            return answer
+        await self._begun(turn, answer)
+        return None
 
     async def _begun(self, turn: ClaimedTurn, answer: httpx.Response) -> None:
         """Note that the flow has the turn. Raises LlmFailed if it answers with a reply instead."""
@@ -127,3 +144,11 @@ class Forwarding:
         failed = LlmFailed(said)
         await self._faults.of_flow(turn, failed)
         return failed
+
+
+def _log_unheard(turn: ClaimedTurn, why: str) -> None:
+    """Log that a flow may have the turn; only its lease will show."""
+    log_event(
+        _log, Action.AI_FAILED, f"the flow {flow_of(turn)} may have the turn: {why}",
+        level=logging.WARNING, turn_id=turn.turn_id, tenant_id=turn.tenant.tenant_id,
+    )  # fmt: skip

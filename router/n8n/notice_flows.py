@@ -12,7 +12,7 @@ from router.n8n.flows import headers_with
 from router.n8n.handler import N8nHandler
 from router.n8n.proxies import told_in
 from router.notices.payload import build_payload
-from router.outbound.bounds import NotBegunInTime
+from router.outbound.bounds import NotBegunInTime, NotHeardInTime
 from router.state.calls.notices import ClaimedNotice, NoticeKind
 
 _log = logging.getLogger(__name__)
@@ -69,7 +69,8 @@ class NoticeFlows:
             return f"n8n cannot be reached: {error}"
         except httpx.HTTPError as error:
             # A flow may have begun: only the end of the lease will show.
-            breaker.failed(monotonic())
+            if not isinstance(error, NotHeardInTime):  # that says nothing about n8n
+                breaker.failed(monotonic())
             log_event(
                 _log, Action.NOTICE_FAILED, f"n8n did not answer: {error!r}",
                 level=logging.WARNING, notice_id=notice.notice_id,

@@ -12,7 +12,7 @@ from router.llm.errors import (
     LlmRefused,
 )
 from router.logs.events import Action, log_event
-from router.n8n.answering import NotTaken
+from router.n8n.answering import NotHeard, NotTaken
 from router.n8n.failing_flows import FailingFlows
 from router.n8n.flows import flow_of
 from router.state.calls.claimed_turn import ClaimedTurn
@@ -48,8 +48,11 @@ class Faults:
     async def of_flow(self, turn: ClaimedTurn, error: LlmError) -> bool:
         """Note that a flow has failed, and return whether its breaker is open.
 
-        A failure of an LLM is not the flow's fault, and no sign that the flow works either.
+        A failure of an LLM is not the flow's fault, and no sign that the flow works either. Nor is
+        it if this router stood still.
         """
+        if isinstance(error, NotHeard):
+            return False
         of_the_llm = isinstance(error, LlmAway | LlmEmpty | LlmRefused | LlmOutOfRoom)
         if of_the_llm and not isinstance(error, LlmAccountRefused):
             self._breakers.heard_of()

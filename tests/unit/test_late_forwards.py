@@ -1,5 +1,6 @@
 """A router that stood still forwards no turn that another router may have by then."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from router.n8n.answering import NotHeard
 from router.n8n.flows import FlowRules
 from router.n8n.handler import N8nHandler
 from router.n8n.payload import Contract
 from router.replies.making import HandedOver, Reply
 from router.sending.outcomes import SendStopped
-from tests.exchanges import OK, Line, Server, client, server, stand_still
+from tests.exchanges import OK, Line, Server, client, clock_of, server, stand_still
 from tests.unit.test_answering import PROMPT, RULES, Database, Fallback
 from tests.unit.test_fallback import turn
 from tests.unit.test_flows_half_answers import completion
@@ -125,3 +127,89 @@ async def test_a_flow_is_given_more_room_only_while_the_turn_is_held():
         with pytest.raises(SendStopped, match="stale"):
             await handler.make(turn(), PROMPT)
     assert there.asked == 1
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+async def test_a_router_that_stood_still_while_it_connected_does_not_take_n8n_for_away(
+    contract: Contract, monkeypatch: pytest.MonkeyPatch
+):
+    stood_still, asked = clock_of(monkeypatch), 0
+
+    async def resolve(host: str, port: int) -> list[str]:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            stood_still(LONG)
+            for _ in range(10):  # rounds of the event loop; in the first the time-out ends
+                await asyncio.sleep(0)
+        return ["127.0.0.1"]
+
+    state, fallback = Fences(), Fallback()
+    async with server(flows) as there, client(resolve=resolve) as http:
+        there_by_name = replace(
+            rules(there, contract), webhooks_url=f"http://n8n.example:{there.port}"
+        )
+        made = await N8nHandler(http, state, there_by_name, fallback).make(turn(), PROMPT)
+    assert isinstance(made, Reply if contract == "answer" else HandedOver)
+    assert (there.asked, state.passed) == (1, 2)
+    assert not fallback.made
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+async def test_a_router_that_stood_still_while_n8n_answered_blames_nobody(
+    contract: Contract, monkeypatch: pytest.MonkeyPatch
+):
+    stood_still = clock_of(monkeypatch)
+
+    async def answers(line: Line) -> None:
+        await line.hear()
+        stood_still(LONG)
+        await line.ended()
+
+    fallback = Fallback()
+    async with server(answers) as there, client() as http:
+        handler = N8nHandler(http, Fences(), rules(there, contract), fallback)
+        if contract == "gateway":
+            assert isinstance(await handler.make(turn(), PROMPT), HandedOver)
+        else:
+            with pytest.raises(NotHeard):
+                await handler.make(turn(), PROMPT)
+    assert not fallback.made
+    assert not handler.breaker.failures
+    assert not handler.breakers.failures(1, "hybridflow-turn")
+
+
+async def test_a_router_that_stops_gives_back_no_turn_that_a_flow_may_have():
+    """The next router would give it to n8n again, and its flow would run twice."""
+    is_there = asyncio.Event()
+
+    async def begins(line: Line) -> None:
+        await line.hear()
+        is_there.set()
+        await line.ended()
+
+    async with server(begins) as there, client() as http:
+        handler = N8nHandler(http, Fences(), rules(there, "gateway"), Fallback())
+        making = asyncio.create_task(handler.make(turn(), PROMPT))
+        await is_there.wait()
+        making.cancel()
+        assert isinstance(await making, HandedOver)
+    assert not handler.breaker.failures
+
+
+async def test_a_router_that_stops_gives_back_a_turn_whose_flow_has_not_begun():
+    is_asked = asyncio.Event()
+
+    async def resolve(host: str, port: int) -> list[str]:
+        is_asked.set()
+        await asyncio.Event().wait()
+        return []
+
+    async with client(resolve=resolve) as http:
+        there = replace(RULES, webhooks_url="http://n8n.example", contract="gateway")
+        handler = N8nHandler(http, Fences(), there, Fallback())
+        making = asyncio.create_task(handler.make(turn(), PROMPT))
+        await is_asked.wait()
+        making.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await making

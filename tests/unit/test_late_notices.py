@@ -16,7 +16,7 @@ from router.notices.notifier import NoticeLimits, Notifier
 from router.sending.outbox import Outbox
 from router.state.calls.notices import ClaimedNotice
 from router.state.database import Json
-from tests.exchanges import client, friendly, server, stand_still
+from tests.exchanges import Line, client, clock_of, friendly, server, stand_still
 from tests.unit.test_answering import RULES, Database, Fallback
 from tests.unit.test_notices_given_back import NOTICE, NOW
 from tests.unit.test_outbox import Ledger, Phone, outbox
@@ -104,6 +104,50 @@ async def test_a_flow_is_not_told_either_and_n8n_is_not_away(
         await Delivery(late, services, monotonic() + LEASE).run()
     assert there.asked == 0
     assert state.gave_back
+    assert not n8n.breaker.failures
+
+
+@pytest.mark.parametrize("by", ["url", "flow"])
+async def test_a_router_that_stood_still_while_it_connected_gives_the_notice_back(
+    by: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Neither the webhook nor n8n has failed."""
+    stood_still = clock_of(monkeypatch)
+
+    async def resolve(host: str, port: int) -> list[str]:
+        stood_still(LEASE)
+        await asyncio.Event().wait()
+        return []
+
+    state = State()
+    async with client(resolve=resolve) as http:
+        n8n = N8nHandler(http, Database(), RULES, Fallback())
+        terms = NoticeTerms("http://n8n.example", SecretStr("key"), "http://router.example", LEASE)
+        flows = NoticeFlows(http, n8n, terms) if by == "flow" else None
+        late = notice(number=None, url="http://webhook.example/", attempt=1)
+        services = told(state, http=http, flows=flows)
+        await Delivery(late, services, monotonic() + LEASE).run()
+    assert state.gave_back
+    assert not n8n.breaker.failures
+
+
+async def test_a_router_that_stood_still_while_n8n_took_a_notice_does_not_take_n8n_for_away(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    stood_still = clock_of(monkeypatch)
+
+    async def answers(line: Line) -> None:
+        await line.hear()
+        stood_still(LEASE)
+        await line.ended()
+
+    state = State()
+    async with server(answers) as there, client() as http:
+        n8n = N8nHandler(http, Database(), RULES, Fallback())
+        terms = NoticeTerms(there.url, SecretStr("key"), "http://router.example", LEASE)
+        services = told(state, flows=NoticeFlows(http, n8n, terms))
+        await Delivery(notice(attempt=1), services, monotonic() + LEASE).run()
+    assert not state.calls  # only the end of the lease will show whether a flow has it
     assert not n8n.breaker.failures
 
 
