@@ -65,6 +65,7 @@ class FlowRequest:
     def __init__(self, services: FlowServices, token: TurnToken, turn: TurnOfFlow) -> None:
         self._services = services
         self._next_part = 0  # the turn's next part when the guard last checked the messages
+        self._has_read = False
         self.token = token
         self.turn = turn
         self._line = services.keys.line(turn)  # its keys are opened once for the whole request
@@ -105,8 +106,6 @@ class FlowRequest:
         if path == PRESENCE_PATH:
             return await self._show_presence(asked)
         await self._check(messages, self._services.guard.check)
-        if self.turn.unread and not self.turn.is_paused:
-            self._services.courtesy.read_these(self._line, self.turn.jid, self.turn.unread)
         with self._keeping() as keep:
             if all(self._is_begun(message) for message in messages):
                 messages = tuple(emptied(asked, message) for message in messages)
@@ -283,6 +282,12 @@ class FlowRequest:
             await self._check(messages, self._services.guard.check_again)
         return sent
 
+    def _read(self, passed_at: float) -> None:
+        """Mark as read what the turn answers, when its first message has passed the fence."""
+        turn, has_read, self._has_read = self.turn, self._has_read, True
+        if turn.unread and not has_read:
+            self._services.courtesy.read_these(self._line, turn.jid, turn.unread, passed_at)
+
     async def _send(self, message: Outgoing, rest: tuple[Outgoing, ...]) -> Sent | None:
         """Send one message; return None if more was said since the check. Raises Refused."""
         later = tuple(
@@ -291,6 +296,7 @@ class FlowRequest:
         text = "\n\n".join(texts_of(each.body) for each in (message, *rest))
         promised = promise_in(texts_of(message.body), self.turn)
         speaker = flow(self.token, self._line, text, self._next_part, later, promised)
+        speaker = speaker.calling(self._read)
         try:
             sent = await self._services.outbox.send(speaker, message)
         except SendStopped as stopped:

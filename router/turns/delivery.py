@@ -31,6 +31,8 @@ class Delivery:
         self._saying = Saying(hand.turn, hand.line, hand.shop.courtesy, hand.shop.rules.pace)
         self._is_dead = self._is_incomplete = False
         self._is_alone = False
+        self._is_unread = False
+        """Whether what the reply answers is still to be marked as read."""
 
     @property
     def typed_seconds(self) -> float:
@@ -44,8 +46,7 @@ class Delivery:
         """
         hand = self._hand
         done = {part.part for part in hand.turn.parts if part.is_over}
-        if not hand.turn.parts and not hand.stopped:
-            hand.shop.courtesy.read(hand.turn, hand.line)
+        self._is_unread = not hand.turn.parts
         self._is_alone = len(parts) == 1
         number = -1
         while (number := number + 1) < len(parts):
@@ -128,7 +129,7 @@ class Delivery:
             if not message.has_substitute:
                 await self._saying.type_first(body)
             message = await hand.shop.files.filled(message, hand.turn.tenant.tenant_id)
-            speaker = reply_part(hand.turn, part, hand.line, hand.unsaved)
+            speaker = reply_part(hand.turn, part, hand.line, hand.unsaved).calling(self._read)
             async with hand.shop.media.filled(message, hand.turn.tenant.tenant_id) as ready:
                 hand.is_sending = True
                 sent = await hand.shop.outbox.send(speaker, ready)
@@ -150,6 +151,12 @@ class Delivery:
         if not isinstance(body, str) and "handoff" in body:
             hand.log(Action.PAUSED, "paused: the AI asked for a human", source="ai")
         return not isinstance(sent, InDoubt)
+
+    def _read(self, passed_at: float) -> None:
+        """Mark as read what the reply answers, when its first part has passed the fence."""
+        if self._is_unread:
+            self._is_unread = False
+            self._hand.shop.courtesy.read(self._hand.turn, self._hand.line, passed_at)
 
     def _is_lost(self, failed: SendFailed, message: Outgoing) -> bool:
         """Whether this message can never be sent, so that the next one may go first.

@@ -123,6 +123,18 @@ async def test_the_message_is_marked_as_read_with_the_reply_and_not_before(stage
     )
 
 
+async def test_a_message_whose_reply_may_not_be_sent_any_more_stays_unread(stage: Stage):
+    """The business, or another router, has it by then; read, it would be overlooked."""
+    gate = stage.llm.hold()
+    await stage.maria.writes("oi")
+    await gate.reached()
+    await stage.change(is_active=False)
+    gate.open()
+    (turn,) = await stage.turns_end()
+    assert (turn["state"], turn["reason"]) == ("cancelled", "tenant_inactive")
+    assert stage.shop.calls("markMessageAsRead") == []
+
+
 async def test_a_reply_in_markdown_arrives_in_whatsapps_own_marks(stage: Stage):
     stage.llm.answers("# Bolos\n\n- **Cenoura**: [ver](https://padaria.example)")
     await stage.maria.writes("quais bolos?")
