@@ -155,4 +155,6 @@ async def test_messages_are_read_when_there_is_a_reply(stage: Stage, marks: bool
     await stage.time_passes(minutes=2)
     await stage.maria.answered()
     await stage.turns_end()
+    if marks:
+        await stage.evolution.changes.until(lambda: stage.shop.read, "it is marked as read")
     assert bool(stage.shop.calls("markMessageAsRead")) is marks

@@ -340,3 +340,17 @@ async def test_media_that_are_being_sent_take_no_more_memory_than_half_of_what_a
 def refuses_with(media: str) -> Fault:
     """Return an answer that names what was asked, as a validator may."""
     return wrong_answer(400, {"response": {"message": ["Owned media"]}, "asked": [media]})
+
+
+async def test_what_a_flow_answers_is_marked_as_read_with_its_first_message(stage: Stage, n8n):
+    await stage.maria.writes("oi")
+    flow = await given(stage, n8n)
+    assert stage.shop.calls("markMessageAsRead") == []
+    assert (await flow.sends("Olá")).status_code == 201
+    await stage.evolution.changes.until(
+        lambda: stage.shop.calls("markMessageAsRead"), "the message is marked as read"
+    )
+    assert (await flow.sends("Temos bolo")).status_code == 201
+    await flow.reports("done")
+    await stage.turns_end()
+    assert len(stage.shop.calls("markMessageAsRead")) == 1

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from loopback.evolution import failures
 from loopback.faults import wrong_answer
 from loopback.server import LoopbackServer
+from loopback.waiting import Changes, Gate
 from router.n8n.requests import understood
 from tests.clients import patient
 from tests.fixtures.sends import PNG, SOUND
@@ -369,10 +370,13 @@ class Pictures(LoopbackServer):
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.gate = Gate(Changes(), "the gate before /held.png")
         super().__init__(Starlette(routes=[Route("/{path:path}", self._give)]))
 
     async def _give(self, request: Request) -> Response:
         self.asked.append(request.url.path)
+        if request.url.path == "/held.png":
+            await self.gate.pass_through()
         if request.url.path == "/moved.png":
             return RedirectResponse("/bolo.png")
         if request.url.path == "/huge.png":
@@ -386,6 +390,22 @@ class Pictures(LoopbackServer):
 def pictures() -> Iterator[Pictures]:
     with Pictures() as server:
         yield server
+
+
+async def test_who_writes_while_a_picture_is_fetched_is_not_talked_over_nor_read(
+    stage: Stage, n8n, pictures: Pictures
+):
+    """What nobody has answered stays unread on the phone of the business."""
+    flow = await maria_asks(stage, n8n)
+    body = {"mediatype": "image", "media": f"{pictures.url}/held.png"}
+    sending = asyncio.create_task(flow.calls("message/sendMedia", body))
+    await pictures.gate.reached()
+    await stage.shop.owner.writes(stage.maria, "deixa comigo")
+    await stage.until("select is_paused from sessions where is_paused", bool)
+    pictures.gate.open()
+    assert refused(await sending)[0] == 409
+    assert stage.shop.sent == {}
+    assert stage.shop.calls("markMessageAsRead") == []
 
 
 async def test_evolution_is_given_the_bytes_of_what_stands_at_an_address(
