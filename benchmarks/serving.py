@@ -7,6 +7,7 @@ the benchmark ends: a figure without it would be wrong.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,10 +15,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import httpx
 
 from benchmarks.http_load import Load
+from loopback.routers import Running
 
 ROOT = Path(__file__).resolve().parents[1]
 _NO_LIMIT = "100000"
@@ -61,23 +64,26 @@ def serving_process(
 ) -> Iterator[tuple[str, int]]:
     """Run a server as a process of its own; yield its URL and its process id."""
     with tempfile.TemporaryDirectory() as elsewhere, tempfile.TemporaryFile() as log:
-        server = subprocess.Popen(
-            [
-                *(sys.executable, "-m", *way, "--host", "127.0.0.1", "--port", str(port)),
-            ],
-            cwd=elsewhere,  # a folder without a .env
-            env=environment(configuration),
-            stdout=log,
-        )
+        # In a folder without a .env.
+        served = (*way, "--host", "127.0.0.1", "--port", str(port))
+        server = begin(served, Path(elsewhere), environment(configuration), log)
         try:
             _wait_for(f"http://127.0.0.1:{port}/health/live", server)
             yield f"http://127.0.0.1:{port}", server.pid
         finally:
-            server.terminate()
+            server.send_signal(signal.SIGTERM)
             server.wait()
 
 
-def _wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
+def begin(
+    way: Sequence[str], folder: Path, environment: Mapping[str, str], log: IO[bytes]
+) -> Running:
+    """Begin to run a module with its options as a process of its own."""
+    command = [sys.executable, "-m", *way]
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=log)
+
+
+def _wait_for(url: str, server: Running) -> None:
     with httpx.Client(trust_env=False) as client:  # one client: each loads the TLS certificates
         while server.poll() is None:
             try:

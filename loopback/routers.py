@@ -27,7 +27,7 @@ class Running(Protocol):
 
     def poll(self) -> int | None: ...  # noqa: D102
     def send_signal(self, sig: int, /) -> None: ...  # noqa: D102
-    def wait(self, timeout: float) -> int: ...  # noqa: D102
+    def wait(self, timeout: float | None = None) -> int: ...  # noqa: D102
 
 
 class RouterProcess:

@@ -1,71 +1,138 @@
-"""The process that `tests.forked_routers` forks: `python -m tests.forking SOCKET`.
+"""The process that `tests.forks` forks: `python -m tests.forking LIFELINE DOOR FOLDER MODULE…`.
 
-It has loaded the router and runs nothing: no thread, no event loop, since neither survives a fork.
-It ends when nobody asks any more, and all forks end with it, however it ends.
+It has loaded each MODULE and runs nothing: no thread, no event loop, since neither survives a
+fork. It ends when nobody holds the other end of LIFELINE any more, and all forks end with it,
+however it ends. Who connects to DOOR asks for one fork, and is told when it begins and ends; if
+they end first, it is killed.
 """
 
 import ctypes
 import gc
-import json
+import importlib
 import os
+import runpy
 import select
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-
-import anthropic
-import openai
-
-from router.serving.__main__ import main
-
-__all__ = ["anthropic", "openai"]  # loaded here, so that no fork has to
+from dataclasses import dataclass, field
 
 _LONGEST = 1 << 20  # bytes of one message
 _TELL_WHEN_PARENT_DIES = 1  # PR_SET_PDEATHSIG
 
 
-def serve(line: socket.socket) -> None:
-    """Fork a router for each message, and tell of each that begins or ends, until nobody asks.
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A program that is asked for. `python` is what it takes for its interpreter."""
 
-    Returns in the forks only by SystemExit.
-    """
-    woken, wakes = os.pipe2(os.O_NONBLOCK)
-    signal.set_wakeup_fd(wakes)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tests', who end this
-    this = os.getpid()
-    while True:
-        ready, _, _ = select.select([line.fileno(), woken], [], [])
-        if woken in ready:
-            os.read(woken, 4096)
-            _tell_ended(line)
-        if line.fileno() not in ready:
-            continue
-        said, files, _, _ = socket.recv_fds(line, _LONGEST, 1)
+    module: str
+    python: str
+    folder: str
+    leads: bool
+    arguments: Sequence[str]
+    environment: Sequence[str]
+
+    @classmethod
+    def read(cls, said: bytes) -> "_Asked":
+        module, python, folder, leads, number, *rest = os.fsdecode(said).split("\0")
+        split = int(number)
+        return cls(module, python, folder, leads == "leads", rest[:split], rest[split:])
+
+
+@dataclass(slots=True)
+class _Forking:
+    """Everything that a fork must not keep."""
+
+    lifeline: socket.socket
+    door: socket.socket
+    woken: int
+    wakes: int
+    lines: dict[int, socket.socket] = field(default_factory=dict)
+    """Who asked, by the number of the file."""
+    forks: dict[int, tuple[socket.socket, bool]] = field(default_factory=dict)
+    """By process id: who asked for it, and whether it leads a session."""
+
+    def serve(self) -> None:
+        """Fork for all who ask, until the lifeline ends. In the forks: raises SystemExit."""
+        this = os.getpid()
+        while True:
+            listened = [self.lifeline.fileno(), self.door.fileno(), self.woken, *self.lines]
+            ready, _, _ = select.select(listened, [], [])
+            if self.lifeline.fileno() in ready:
+                return
+            if self.woken in ready:
+                os.read(self.woken, 4096)
+                self._tell_ended()
+            if self.door.fileno() in ready:
+                line, _ = self.door.accept()
+                self.lines[line.fileno()] = line
+            for number in ready:
+                if number in self.lines and (fork := self._hear(self.lines[number], this)):
+                    _become(*fork)
+
+    def _hear(self, line: socket.socket, this: int) -> tuple[_Asked, list[int]] | None:
+        """Take what was asked, or that who asked is gone. Returns what was asked in the fork."""
+        said, files = b"", []
+        with suppress(ConnectionResetError):
+            said, files, _, _ = socket.recv_fds(line, _LONGEST, 3)
         if not said:
-            return
-        (log,) = files
+            self._hung_up(line)
+            return None
+        asked = _Asked.read(said)
+        stands, is_ready = os.pipe()
         if (pid := os.fork()) == 0:
             _end_with(this)
-            line.close()
-            os.close(woken)
-            _become_router(json.loads(said), log)
-        os.close(log)
-        _tell(line, {"begun": pid})
+            self._leave()
+            if asked.leads:
+                os.setsid()
+            os.close(stands)
+            os.close(is_ready)
+            return asked, files
+        for each in (*files, is_ready):
+            os.close(each)
+        os.read(stands, 1)  # until it is one that signals can be sent to, also as a group
+        os.close(stands)
+        self.forks[pid] = (line, asked.leads)
+        _tell(line, f"begun {pid}")
+        return None
+
+    def _hung_up(self, line: socket.socket) -> None:
+        for pid, (asker, leads) in self.forks.items():
+            if asker is line:
+                with suppress(ProcessLookupError):
+                    (os.killpg if leads else os.kill)(pid, signal.SIGKILL)
+        del self.lines[line.fileno()]
+        line.close()
+
+    def _tell_ended(self) -> None:
+        with suppress(ChildProcessError):  # there are no others
+            while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+                pid, status = ended
+                line, _ = self.forks.pop(pid)
+                if line.fileno() in self.lines:
+                    _tell(line, f"ended {os.waitstatus_to_exitcode(status)}")
+                    del self.lines[line.fileno()]
+                    line.close()
+
+    def _leave(self) -> None:
+        """Keep no file and no signal of the process that was forked."""
+        signal.set_wakeup_fd(-1)
+        os.close(self.wakes)
+        os.close(self.woken)
+        for each in (self.lifeline, self.door, *self.lines.values()):
+            each.close()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _tell_ended(line: socket.socket) -> None:
-    with suppress(ChildProcessError):  # there are no others
-        while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
-            pid, status = ended
-            _tell(line, {"ended": pid, "code": os.waitstatus_to_exitcode(status)})
-
-
-def _tell(line: socket.socket, message: dict[str, int]) -> None:
-    with suppress(BrokenPipeError):  # who asked was killed: the next look at the line ends this
-        line.send(json.dumps(message).encode())
+def _tell(line: socket.socket, message: str) -> None:
+    with suppress(BrokenPipeError):  # who asked is gone: the next look at the line says so
+        line.send(message.encode())
 
 
 def _end_with(parent: int) -> None:
@@ -75,26 +142,43 @@ def _end_with(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _become_router(asked: dict[str, object], log: int) -> None:
-    """Be as a process that was just started: signals, files, environment. Raises SystemExit."""
-    wakes = signal.set_wakeup_fd(-1)
-    os.close(wakes)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    environment, arguments = asked["env"], asked["arguments"]
-    assert isinstance(environment, dict)
-    assert isinstance(arguments, list)
+def _become(asked: _Asked, files: list[int]) -> None:
+    """Be as a process that was just started. Raises SystemExit, or what the program raises."""
+    for place, file in enumerate(files):
+        os.dup2(file, place)
+        os.close(file)
+    os.chdir(asked.folder)
     os.environ.clear()
-    os.environ.update(environment)
+    for name, _, value in (each.partition("=") for each in asked.environment):
+        os.environ[name] = value
     time.tzset()
-    sys.exit(main(arguments))
+    tempfile.tempdir = None  # it depends on the environment
+    sys.stdin = open(0, closefd=False)
+    sys.stdout = open(1, "w", closefd=False)
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    sys.executable = asked.python
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:1] = [asked.folder, *filter(None, given)]
+    sys.argv = [asked.module, *asked.arguments]
+    if not hasattr(sys.modules.get(asked.module), "__path__"):
+        sys.modules.pop(asked.module, None)  # it runs as __main__, whoever has imported it
+    runpy.run_module(asked.module, run_name="__main__", alter_sys=True)
+    sys.exit()
+
+
+def _main(lifeline: str, door: str, folder: str, *modules: str) -> None:
+    woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wakes)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tests', who end this
+    for module in modules:
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # else each fork would copy all it looks at
+    opened, listening = (socket.socket(fileno=int(each)) for each in (lifeline, door))
+    _Forking(opened, listening, woken, wakes).serve()
+    shutil.rmtree(folder, ignore_errors=True)  # whoever asked may have been killed
 
 
 if __name__ == "__main__":
-    gc.collect()
-    gc.freeze()  # else each fork would copy all it looks at
-    with suppress(ConnectionResetError):  # who asked was killed, and had not read all
-        serve(socket.socket(fileno=int(sys.argv[1])))
+    _main(*sys.argv[1:])

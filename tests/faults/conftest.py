@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from loopback.anthropic import Anthropic
-from tests.forked_routers import ForkedRouter
+from tests.forks import ForkedRouter
 from tests.routers import RouterProcess, environment
 from tests.scenarios.conftest import evolution, handler, llm, stage
 

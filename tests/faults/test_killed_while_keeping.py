@@ -10,7 +10,7 @@ from loopback.evolution.contents import image
 from loopback.supabase import Supabase
 from loopback.supabase.storage import Bucket
 from tests import files
-from tests.forked_routers import ForkedRouter
+from tests.forks import ForkedRouter
 from tests.routers import RouterProcess, environment
 from tests.scenarios.stage import Stage, set_stage
 

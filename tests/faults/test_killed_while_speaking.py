@@ -7,7 +7,7 @@ import pytest
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution, failures
 from loopback.tts import Tts
-from tests.forked_routers import ForkedRouter
+from tests.forks import ForkedRouter
 from tests.routers import RouterProcess, environment
 from tests.scenarios.stage import Stage, set_stage
 

@@ -16,7 +16,7 @@ from loopback.evolution import Evolution
 from loopback.evolution.contents import voice
 from loopback.speech import SpeechService
 from tests import files
-from tests.forked_routers import ForkedRouter
+from tests.forks import ForkedRouter
 from tests.routers import RouterProcess, environment
 from tests.scenarios.stage import Stage, set_stage
 

@@ -21,6 +21,7 @@ from router.state.direct import DirectDatabase
 from scripts.n8n.installation import cache_folder
 from scripts.operators import as_script
 from tests.clients import patient
+from tests.forks import libraries
 from tests.guides.commands import ROOT
 from tests.routers import (
     API_KEY,
@@ -225,7 +226,11 @@ def _shell(programs: Path, folder: Path) -> dict[str, str]:
     home.mkdir()
     # What the guides leave to the eye: an answer that is no success fails the command.
     (home / ".curlrc").write_text("fail-with-body\nsilent\nshow-error\nnoproxy = *\n")
-    path = (str(Path(sys.prefix) / "bin"), str(programs), os.environ["PATH"])
+    # `python -m scripts.NAME` is forked with libraries loaded; `.venv/bin/python` is the real one.
+    path = (
+        *(str(libraries().python.parent), str(Path(sys.prefix) / "bin"), str(programs)),
+        os.environ["PATH"],
+    )
     return {
         "PATH": os.pathsep.join(path),
         "HOME": str(home),

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.clients import patient
-from tests.forked_routers import ForkedRouter
+from tests.forks import ForkedRouter
 from tests.n8n.meddler import Meddler
 from tests.n8n_server import TestN8n
 from tests.routers import environment

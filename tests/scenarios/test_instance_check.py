@@ -21,7 +21,7 @@ from router.intake.routes import router as webhook_router
 from router.state.opening import open_database
 from scripts.connecting import Connection, connect
 from tests.clients import patient
-from tests.forked_routers import ForkedRouter
+from tests.forks import ForkedRouter
 from tests.postgres import Databases
 from tests.routers import (
     API_KEY,

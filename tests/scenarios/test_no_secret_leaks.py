@@ -26,7 +26,7 @@ from loopback.server import LoopbackServer
 from loopback.supabase_auth import legacy_token
 from tests.clients import patient
 from tests.fixtures import webhook
-from tests.forked_routers import ForkedRouter
+from tests.forks import ForkedRouter
 from tests.routers import RouterProcess, environment
 
 META_TOKEN = "EAAGm0PX4ZCpsBO0123456789metaAccessTokenOfTheCloudChannel"

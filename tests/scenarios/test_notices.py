@@ -12,7 +12,7 @@ from loopback.evolution import Evolution, failures
 from loopback.evolution.chats import Chat
 from loopback.receiver import Received, WebhookReceiver
 from tests.clients import patient
-from tests.forked_routers import ForkedRouter
+from tests.forks import ForkedRouter
 from tests.routers import environment
 from tests.scenarios.stage import Stage, performance, set_stage
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from loopback.routers import bare_environment
-from tests.forked_routers import ForkedRouter
+from tests.forks import ForkedRouter
 from tests.routers import ROOT, environment
 
 NOWHERE = "postgresql://nobody@127.0.0.1:9/none"
@@ -79,7 +79,7 @@ async def test_none_outlives_the_process_that_forks_and_who_waits_is_told():
     async with asking(kills) as program:
         said, complained = await program.communicate()
         assert said == b"-9\n"
-        assert b"RuntimeError: the process that forks routers has ended" in complained
+        assert b"RuntimeError: the process that forks has ended" in complained
         await nothing_is_left_of(program)
 
 
@@ -90,7 +90,7 @@ async def asking(then: str) -> AsyncIterator[Any]:
     Whatever is left of it in the end is killed.
     """
     code = (
-        "import psutil, signal, sys; from tests.forked_routers import ForkedRouter;"
+        "import psutil, signal, sys; from tests.forks import ForkedRouter;"
         f" router = ForkedRouter({environment(NOWHERE)!r}); {then}; sys.stdin.read()"
     )
     program = await asyncio.create_subprocess_exec(
