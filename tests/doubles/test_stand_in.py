@@ -16,11 +16,13 @@ from tests.forks import Forks
 
 PLAYED = {
     "tells": """
-        import os, sys
+        import atexit, os, sys, threading
         print(__name__, sys.argv[1:], sys.stdin.read(), os.environ["SAID"], os.getcwd())
         print(sys.path[0], os.getsid(0) == os.getpid(), "fi\\u00e9", flush=True)
         os.write(1, b"raw")
         print("complained", file=sys.stderr)
+        atexit.register(print, "the last of all")
+        threading.Thread(target=print, args=("ended before",)).start()
         sys.exit(7)
     """,
     "raises": "raise OSError('as said')",
@@ -34,9 +36,9 @@ PLAYED = {
     """,
     "careful": """
         import os, signal
-        def end(*_): print("tidied up", flush=True); raise SystemExit(3)
+        def end(*_): os.write(1, b"tidied up\\n"); raise SystemExit(3)
         signal.signal(signal.SIGTERM, end)
-        print(os.getpid(), flush=True)
+        os.write(1, b"%d\\n" % os.getpid())
         while True: signal.pause()
     """,
 }
