@@ -2,18 +2,32 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
 from tests.n8n_server import TestN8n
-from tests.scenarios.conftest import evolution, llm
+from tests.scenarios.conftest import (
+    database_url,
+    evolution,
+    kept_shelf,
+    llm,
+    pytest_fixture_setup,
+)
 from tests.scenarios.stage import Stage, performance
+from tests.state.one_loop import run_in_one_loop
 
-__all__ = ["evolution", "llm"]
+__all__ = ["database_url", "evolution", "kept_shelf", "llm", "pytest_fixture_setup"]
+
+_HERE = Path(__file__).parent
 
 Staged = Callable[..., AbstractAsyncContextManager[Stage]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    run_in_one_loop(items, _HERE)
 
 
 @pytest.fixture
