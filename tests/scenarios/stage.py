@@ -30,7 +30,7 @@ BOTH_HANDLERS = pytest.mark.parametrize(
 
 
 # What the state's clock is then. A router's connections take no setting of a test's.
-_MOVED_CLOCK = """
+MOVED_CLOCK = """
     create or replace function hybridflow.clock() returns timestamptz
     language sql volatile set search_path = ''
     as $$ select clock_timestamp() + interval '{seconds} seconds' $$
@@ -126,7 +126,7 @@ class Stage:
         """Move the clocks of the state and of Evolution forward, for every connection there is."""
         self.offset += timedelta(**by)
         seconds = self.offset.total_seconds()
-        await self.sql(_MOVED_CLOCK.format(seconds=seconds))
+        await self.sql(MOVED_CLOCK.format(seconds=seconds))
         self.evolution.now = lambda: time.time() + seconds
 
     async def time_comes_to(self, moments: str) -> None:

@@ -59,7 +59,10 @@ _TABLES = """
 _OURS = {
     "pg_catalog.pg_database": "datname = current_database()",
     "pg_catalog.pg_namespace": "nspname !~ '^pg_(toast_)?temp_'",
+    "pg_catalog.pg_proc": "oid <> 'hybridflow.clock()'::regprocedure",
 }
+# `Stage.time_passes` writes it anew, and it is put back.
+_TIME = "select pg_catalog.pg_get_functiondef('hybridflow.clock()'::regprocedure)"
 # What the planner is told of tables is written over what was there.
 _TOLD = "(select sum(relpages) + count(*) filter (where reltuples >= 0) from pg_catalog.pg_class)"
 _CLOCK = "tests.clock"
@@ -109,6 +112,8 @@ class _Looking:
     questions: _Questions
     since: int
     at_first: list[int]
+    time: str
+    """How the state's clock is made."""
 
     @classmethod
     async def begin(cls, dsn: str, questions: _Questions | None) -> Self:
@@ -116,7 +121,7 @@ class _Looking:
         asked = questions or await _Questions.about(connection)
         since = await connection.fetchval("select pg_current_xact_id()::xid")
         at_first = await connection.fetchval(asked.marks, since)
-        return cls(connection, asked, since, at_first)
+        return cls(connection, asked, since, at_first, await connection.fetchval(_TIME))
 
 
 def _mark(table: str) -> str:
@@ -262,6 +267,8 @@ async def _put_rows_back(connection: Any, looking: _Looking) -> bool:
     behind, questions = looking.connection, looking.questions
     if not await behind.fetchval(_END_OTHERS, _KEPT, connection.get_server_pid()):
         return False
+    if await behind.fetchval(_TIME) != looking.time:
+        await behind.execute(looking.time)
     if await behind.fetchval(questions.marks, looking.since) != looking.at_first:
         return False
     counts = await behind.fetchval(questions.rows)

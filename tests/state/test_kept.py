@@ -9,6 +9,7 @@ import pytest
 
 from router.errors import StateError
 from tests.postgres import Databases
+from tests.scenarios.stage import MOVED_CLOCK
 from tests.state.conversation import Conversation
 from tests.state.kept import _FEW_ROWS, Kept, Shelf
 from tests.state.test_people import dump
@@ -19,8 +20,8 @@ pytestmark = pytest.mark.apart
 CHANGES = {
     "a function": "create function tests.more() returns integer language sql as 'select 1'",
     "a function of ours": "alter function public.prune(jsonb) rename to trim",
-    "a function's body": "create or replace function hybridflow.clock() returns timestamptz"
-    " language sql as 'select now()'",
+    "a function's body": "create or replace function hybridflow.seconds(p_seconds numeric)"
+    " returns interval language sql as 'select null::interval'",
     "a function's owner": "alter function public.prune(jsonb) owner to service_role",
     "a function's cost": "alter function public.prune(jsonb) cost 1000",
     "a function's setting": "alter function public.prune(jsonb) set work_mem = '1MB'",
@@ -102,6 +103,21 @@ async def test_what_a_test_wrote_is_gone_for_the_next(own: Shelf):
     assert await talk.open_shop() == 1
     assert abs(await talk.value("select extract(epoch from hybridflow.clock() - now())")) < 60
     assert (await talk.maria_writes("Oi"))["decision"] == "turn_pending"
+    await own.give_back(again)
+
+
+async def test_a_clock_that_was_moved_for_all_goes_right_again(own: Shelf):
+    """`Stage.time_passes` writes its function anew."""
+    kept = await own.take()
+    made = "select pg_get_functiondef('hybridflow.clock()'::regprocedure)"
+    at_first = await kept.direct()._pool.fetchval(made)
+    await run(kept, MOVED_CLOCK.format(seconds=7200))
+    await own.give_back(kept)
+    again = await own.take()
+    assert again is kept
+    assert await again.direct()._pool.fetchval(made) == at_first
+    time = "select abs(extract(epoch from hybridflow.clock() - clock_timestamp())) < 60"
+    assert await again.direct()._pool.fetchval(time)
     await own.give_back(again)
 
 
