@@ -282,11 +282,11 @@ class FlowRequest:
             await self._check(messages, self._services.guard.check_again)
         return sent
 
-    def _read(self, passed_at: float) -> None:
-        """Mark as read what the turn answers, when its first message has passed the fence."""
+    def _mark_as_read(self) -> None:
+        """Mark as read what the turn answers, once its first message was sent, or may have been."""
         turn, has_read, self._has_read = self.turn, self._has_read, True
         if turn.unread and not has_read:
-            self._services.courtesy.read_these(self._line, turn.jid, turn.unread, passed_at)
+            self._services.courtesy.read_these(self._line, turn.jid, turn.unread)
 
     async def _send(self, message: Outgoing, rest: tuple[Outgoing, ...]) -> Sent | None:
         """Send one message; return None if more was said since the check. Raises Refused."""
@@ -296,7 +296,6 @@ class FlowRequest:
         text = "\n\n".join(texts_of(each.body) for each in (message, *rest))
         promised = promise_in(texts_of(message.body), self.turn)
         speaker = flow(self.token, self._line, text, self._next_part, later, promised)
-        speaker = speaker.calling(self._read)
         try:
             sent = await self._services.outbox.send(speaker, message)
         except SendStopped as stopped:
@@ -313,6 +312,7 @@ class FlowRequest:
         finally:
             if promised is not None:
                 self._services.wake_notices()  # the fence may have made a handoff in any case
+        self._mark_as_read()
         if isinstance(sent, InDoubt):
             raise conflict("in_doubt")
         if all(before.identity != message.identity for before in self.turn.sends):

@@ -1,7 +1,7 @@
 """Behaves as a person would around an answer: shows "typing…", and marks messages as read.
 
-A message is marked as read only when its reply has passed the fence: an unanswered message stays
-unread on the phone of the business.
+A message is marked as read only when its reply is there: an unanswered message stays unread on the
+phone of the business.
 
 This is only a courtesy: it runs while the reply is made, nothing waits for it, and its failures are
 only logged. It begins a moment later than the request to the LLM. A request to Evolution that has
@@ -75,17 +75,15 @@ class Courtesy:
         finally:
             wanted.typing = False
 
-    def read(self, turn: ClaimedTurn, line: TenantLine, wanted_at: float | None = None) -> None:
+    def read(self, turn: ClaimedTurn, line: TenantLine) -> None:
         """Mark the messages that the turn answers as read, if the tenant wants that."""
         seen = [m.wa_id for m in turn.history if m.in_turn and m.wa_id]
         if seen and turn.tenant.mark_as_read and turn.session.chat != "group":
-            self.read_these(line, turn.session.jid, seen, wanted_at)
+            self.read_these(line, turn.session.jid, seen)
 
-    def read_these(
-        self, line: TenantLine, jid: str, wa_ids: Sequence[str], wanted_at: float | None = None
-    ) -> None:
-        """Mark these messages of a chat as read; it is wanted now, or since (monotonic)."""
-        self._begin_for(line, partial(self._read, line, jid, wa_ids), wanted_at)
+    def read_these(self, line: TenantLine, jid: str, wa_ids: Sequence[str]) -> None:
+        """Mark these messages of a chat as read."""
+        self._begin_for(line, partial(self._read, line, jid, wa_ids))
 
     def type_for(
         self, turn: ClaimedTurn, line: TenantLine, seconds: float, *, presence: str = "composing"
@@ -107,13 +105,13 @@ class Courtesy:
         if turn.session.chat != "group":
             self._begin_for(line, show)
 
-    def _begin_for(self, line: TenantLine, show: _Show, wanted_at: float | None = None) -> None:
+    def _begin_for(self, line: TenantLine, show: _Show) -> None:
         """Show the courtesy in a separate task, if there is a place for it."""
         name = line.stored.instance_name
         place = None if name in self._cannot else self._places.take_now({name: TENANT})
         if place is None:
             return
-        begin_by = (monotonic() if wanted_at is None else wanted_at) + COURTESY_PATIENCE
+        begin_by = monotonic() + COURTESY_PATIENCE
         task = asyncio.create_task(self._show(name, show, begin_by), name=f"courtesy of {name}")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)

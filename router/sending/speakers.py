@@ -1,9 +1,8 @@
 """The speakers: which fence each one must pass, and what it has to prove there."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from time import monotonic
 from typing import Literal, TypeAlias, TypedDict
 
 from router.state.calls.claimed_turn import ClaimedTurn
@@ -84,21 +83,6 @@ class Speaker:
     line: TenantLine | None = field(default=None, repr=False)
     turn: Held | None = field(default=None, repr=False)
     is_renewed: bool = False
-
-    def calling(self, passed: Callable[[float], None]) -> "Speaker":
-        """Return this speaker, which calls `passed` when the fence lets its message pass.
-
-        `passed` gets the time (monotonic) at which the fence was asked.
-        """
-
-        async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
-            asked_at = monotonic()
-            answer = await self.fence(database, sending)
-            if isinstance(answer, Passed):
-                passed(asked_at)
-            return answer
-
-        return replace(self, fence=fence)
 
 
 def reply_part(

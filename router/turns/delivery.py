@@ -46,7 +46,7 @@ class Delivery:
         """
         hand = self._hand
         done = {part.part for part in hand.turn.parts if part.is_over}
-        self._is_unread = not hand.turn.parts
+        self._is_unread = all(part.send_state != "sent" for part in hand.turn.parts)
         self._is_alone = len(parts) == 1
         number = -1
         while (number := number + 1) < len(parts):
@@ -129,10 +129,11 @@ class Delivery:
             if not message.has_substitute:
                 await self._saying.type_first(body)
             message = await hand.shop.files.filled(message, hand.turn.tenant.tenant_id)
-            speaker = reply_part(hand.turn, part, hand.line, hand.unsaved).calling(self._read)
+            speaker = reply_part(hand.turn, part, hand.line, hand.unsaved)
             async with hand.shop.media.filled(message, hand.turn.tenant.tenant_id) as ready:
                 hand.is_sending = True
                 sent = await hand.shop.outbox.send(speaker, ready)
+            self._mark_as_read()
         except SendFailed as failed:
             if message.has_substitute and isinstance(failed.cause, MessageRefused):
                 return await self._say(part, body, in_writing)
@@ -152,11 +153,11 @@ class Delivery:
             hand.log(Action.PAUSED, "paused: the AI asked for a human", source="ai")
         return not isinstance(sent, InDoubt)
 
-    def _read(self, passed_at: float) -> None:
-        """Mark as read what the reply answers, when its first part has passed the fence."""
+    def _mark_as_read(self) -> None:
+        """Mark as read what the reply answers, once its first part was sent, or may have been."""
         if self._is_unread:
             self._is_unread = False
-            self._hand.shop.courtesy.read(self._hand.turn, self._hand.line, passed_at)
+            self._hand.shop.courtesy.read(self._hand.turn, self._hand.line)
 
     def _is_lost(self, failed: SendFailed, message: Outgoing) -> bool:
         """Whether this message can never be sent, so that the next one may go first.

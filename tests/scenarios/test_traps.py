@@ -135,6 +135,20 @@ async def test_a_message_whose_reply_may_not_be_sent_any_more_stays_unread(stage
     assert stage.shop.calls("markMessageAsRead") == []
 
 
+async def test_a_message_whose_reply_did_not_get_through_at_first_is_read_with_the_second_try(
+    stage: Stage,
+):
+    stage.shop.fail("sendText", failures.CONNECTION_CLOSED)
+    asked = await stage.maria.writes("oi")
+    await stage.until("select error from turns where error is not null", bool)
+    assert stage.shop.read == []
+    await stage.time_passes(minutes=2)
+    await stage.maria.answered()
+    await stage.evolution.changes.until(
+        lambda: asked.wa_id in stage.shop.read, "the message is marked as read"
+    )
+
+
 async def test_a_reply_in_markdown_arrives_in_whatsapps_own_marks(stage: Stage):
     stage.llm.answers("# Bolos\n\n- **Cenoura**: [ver](https://padaria.example)")
     await stage.maria.writes("quais bolos?")

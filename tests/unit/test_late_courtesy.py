@@ -1,7 +1,6 @@
 """A router that stood still shows no "typing…" long after, and marks nothing as read."""
 
 from collections.abc import Callable
-from time import monotonic
 
 import pytest
 from pydantic import SecretStr
@@ -42,20 +41,6 @@ async def test_what_is_shown_around_a_reply_begins_soon_or_not_at_all(
                 for task in list(courtesy._under_way):
                     await task
             assert there.asked == (0 if late else 1)
-
-
-async def test_what_was_wanted_a_while_ago_is_not_marked_as_read():
-    """The router may have stood still while the fence answered."""
-    async with server(friendly) as there, client() as http:
-        stored = StoredInstance(
-            tenant_id=1, instance_name="padaria", evo_server_url=there.url,
-            evo_api_key=SecretStr("key"),
-        )  # fmt: skip
-        courtesy = Courtesy(EvolutionSends(http), typing_seconds=1)
-        courtesy.read(turn(), InstanceKeys(None).line(stored), monotonic() - A_WHILE)
-        for task in list(courtesy._under_way):
-            await task
-    assert there.asked == 0
 
 
 async def test_the_typing_that_begins_with_a_reply_is_not_shown_after_it(
