@@ -76,7 +76,7 @@ async def test_a_reply_in_three_parts_opens_each_key_once(stage: Stage, opened: 
     await stage.maria.writes("tem bolo?")
     await stage.maria.answered(3)
     await stage.turns_end()
-    assert stage.shop.read  # the courtesy was shown as well
+    await stage.evolution.changes.until(lambda: stage.shop.read, "the courtesy is shown as well")
     assert opened == {"evo_api_key": 1, "llm_api_key": 1}
 
 
