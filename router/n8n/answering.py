@@ -83,6 +83,8 @@ class TookTooLong(LlmFailed):
 class NotHeard(LlmFailed):
     """This router stood still until the time for the flow's answer was over."""
 
+    cause = "failed"  # nobody is told that the flow fails
+
 
 async def ask_flow(
     http: httpx.AsyncClient,

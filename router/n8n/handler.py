@@ -25,6 +25,7 @@ from router.n8n.answering import (
     FlowWaits,
     N8nAway,
     N8nDied,
+    NotHeard,
     NotTaken,
     ask_flow,
     is_registered,
@@ -219,6 +220,8 @@ class N8nHandler:
             return await self._ask(turn, payload.model_copy(update={"tenant": tenant}))
         except LlmOutOfRoom as error:
             raise out_of_room(_FLOWS_MODEL, room) from error
+        except NotHeard:
+            raise  # that says nothing about the model
         except (LlmMisconfigured, LlmFailed) as error:
             # The model allows fewer tokens than this, or cannot make so many in time.
             raise out_of_room(_FLOWS_MODEL, limit) from error

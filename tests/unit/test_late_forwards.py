@@ -12,6 +12,7 @@ from router.n8n.answering import NotHeard
 from router.n8n.flows import FlowRules
 from router.n8n.handler import N8nHandler
 from router.n8n.payload import Contract
+from router.outbound.own import open_flows_http
 from router.replies.making import HandedOver, Reply
 from router.sending.outcomes import SendStopped
 from tests.exchanges import OK, Line, Server, client, clock_of, server, stand_still
@@ -42,12 +43,20 @@ class Fences(Database):
         return [name for name, _ in self.asked].count("forward_turn")
 
 
+def said(body: object) -> bytes:
+    """Return n8n's answer with this body."""
+    content = json.dumps(body).encode()
+    return OK + b"Content-Length: %d\r\n\r\n%b" % (len(content), content)
+
+
+LACKS_ROOM = said(completion("", "length"))
+
+
 async def without_room(line: Line) -> None:
     """Answer as a flow whose model used up all its tokens before it said a word."""
     while True:
         await line.hear()
-        said = json.dumps(completion("", "length")).encode()
-        await line.say(OK + b"Content-Length: %d\r\n\r\n%b" % (len(said), said))
+        await line.say(LACKS_ROOM)
 
 
 async def flows(line: Line) -> None:
@@ -55,8 +64,7 @@ async def flows(line: Line) -> None:
     while True:
         _, _, body = (await line.hear()).partition(b"\r\n\r\n")
         is_asked = json.loads(body)["contract"] == "answer"
-        said = json.dumps({"text": "Temos!"} if is_asked else {"execution_id": "7"}).encode()
-        await line.say(OK + b"Content-Length: %d\r\n\r\n%b" % (len(said), said))
+        await line.say(said({"text": "Temos!"} if is_asked else {"execution_id": "7"}))
 
 
 def rules(there: Server, contract: Contract) -> FlowRules:
@@ -172,14 +180,39 @@ async def test_a_router_that_stood_still_while_n8n_answered_blames_nobody(
         if contract == "gateway":
             assert isinstance(await handler.make(turn(), PROMPT), HandedOver)
         else:
-            with pytest.raises(NotHeard):
+            with pytest.raises(NotHeard) as failed:
                 await handler.make(turn(), PROMPT)
+            assert failed.value.cause == "failed"
     assert not fallback.made
     assert not handler.breaker.failures
     assert not handler.breakers.failures(1, "hybridflow-turn")
 
 
-async def test_a_router_that_stops_gives_back_no_turn_that_a_flow_may_have():
+async def test_a_router_that_stood_still_while_it_asked_for_more_room_asks_again_later(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The model has not refused the room, so the turn has not failed for good."""
+    stood_still = clock_of(monkeypatch)
+
+    async def answers(line: Line) -> None:
+        await line.hear()
+        await line.say(LACKS_ROOM)
+        await line.hear()
+        stood_still(LONG)
+        await line.ended()
+
+    async with server(answers) as there, client() as http:
+        handler = N8nHandler(http, Fences(), rules(there, "answer"), Fallback())
+        with pytest.raises(NotHeard):
+            await handler.make(turn(), PROMPT)
+    assert there.asked == 2
+    assert not handler.breakers.failures(1, "hybridflow-turn")
+
+
+@pytest.mark.parametrize("by_proxy", [False, True])
+async def test_a_router_that_stops_gives_back_no_turn_that_a_flow_may_have(
+    by_proxy: bool, monkeypatch: pytest.MonkeyPatch
+):
     """The next router would give it to n8n again, and its flow would run twice."""
     is_there = asyncio.Event()
 
@@ -188,12 +221,16 @@ async def test_a_router_that_stops_gives_back_no_turn_that_a_flow_may_have():
         is_there.set()
         await line.ended()
 
-    async with server(begins) as there, client() as http:
-        handler = N8nHandler(http, Fences(), rules(there, "gateway"), Fallback())
-        making = asyncio.create_task(handler.make(turn(), PROMPT))
-        await is_there.wait()
-        making.cancel()
-        assert isinstance(await making, HandedOver)
+    async with server(begins) as there:
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        if by_proxy:
+            monkeypatch.setenv("HTTP_PROXY", there.url)
+        async with open_flows_http(600, most=4) as http:
+            handler = N8nHandler(http, Fences(), rules(there, "gateway"), Fallback())
+            making = asyncio.create_task(handler.make(turn(), PROMPT))
+            await is_there.wait()
+            making.cancel()
+            assert isinstance(await making, HandedOver)
     assert not handler.breaker.failures
 
 
