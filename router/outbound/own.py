@@ -10,13 +10,15 @@ from urllib.request import getproxies
 
 import httpx
 
-from router.outbound.bounds import NotBegunInTime, slept_through
+from router.outbound.bounds import NotBegunInTime, NotHeardInTime, slept_through
 from router.outbound.client import CheckingClient, client_over
 from router.outbound.names import OneAtATime, Resolver, ask_system
 from router.outbound.transport import HAS_BEGUN, BoundedTransport
 from router.sharing.shares import NOBODY
 
-_TO_CONNECT = ("pool", "connect")
+_HEARS = "receive_response_headers.started"
+_COME_AFTER = (".failed", ".response_closed.started", ".response_closed.complete")
+"""The steps that come after a time-out. None of them is waited for."""
 
 
 def open_own_http(timeout: float) -> httpx.AsyncClient:
@@ -45,39 +47,46 @@ class _ByProxy(CheckingClient):
         """Send the request. Raises httpx.RequestError."""
         if (begin_by := request.extensions.get("begin_by")) is None:
             return await super().send(request, **given)
-        beginning = _Beginning(request, begin_by)
-        request.extensions["trace"] = beginning.step
+        steps = _Steps(request, begin_by)
+        request.extensions["trace"] = steps.step
         try:
             return await super().send(request, **given)
-        except (httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            if beginning.was_slept_through:
+        except (httpx.PoolTimeout, httpx.ConnectTimeout) as error:
+            limit = "pool" if isinstance(error, httpx.PoolTimeout) else "connect"
+            if steps.were_slept_through(limit):
                 raise NotBegunInTime(request) from error
+            raise
+        except httpx.ReadTimeout as error:
+            # The time of a body is for each piece of it, and nobody says when one came.
+            if steps.last.endswith(_HEARS) and steps.were_slept_through("read"):
+                raise NotHeardInTime(request) from error
             raise
 
 
-class _Beginning:
-    """A request until its first byte."""
+class _Steps:
+    """The steps of a request: `last` is the name of the last one that took time."""
 
     def __init__(self, request: httpx.Request, begin_by: float) -> None:
+        self.last = ""
         self._request = request
         self._begin_by = begin_by
-        self._longest = max(request.extensions["timeout"][each] or 0 for each in _TO_CONNECT)
-        self._step_began = time.monotonic()
+        self._since = time.monotonic()
         request.extensions[HAS_BEGUN] = False
 
     async def step(self, name: str, _: object) -> None:
         """End the request if it is late; httpx calls this before and after each of its steps."""
-        self._step_began = time.monotonic()
+        if name.endswith(_COME_AFTER):
+            return
+        self.last, self._since = name, time.monotonic()
         if not name.endswith("send_request_headers.started"):
             return
-        if self._step_began > self._begin_by:
+        if self._since > self._begin_by:
             raise NotBegunInTime(self._request)
         self._request.extensions[HAS_BEGUN] = True
 
-    @property
-    def was_slept_through(self) -> bool:
-        """Whether this process stood still while the time of the step that has failed ended."""
-        return slept_through(self._step_began + self._longest)
+    def were_slept_through(self, limit: str) -> bool:
+        """Whether this process stood still while the time of the last step ended."""
+        return slept_through(self._since + (self._request.extensions["timeout"][limit] or 0))
 
 
 def names_proxies() -> bool:

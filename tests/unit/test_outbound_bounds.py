@@ -20,7 +20,12 @@ from router.evolution.errors import EvolutionAway, EvolutionRefused, SendInDoubt
 from router.evolution.exchange import Instance
 from router.evolution.sends import SentMessage
 from router.outbound.answers import MOST_VALUES, read_json
-from router.outbound.bounds import LONGEST_ANSWER, AnswerTooLong, NotBegunInTime
+from router.outbound.bounds import (
+    LONGEST_ANSWER,
+    AnswerTooLong,
+    NotBegunInTime,
+    NotHeardInTime,
+)
 from router.outbound.checked import CheckedTransport
 from router.outbound.client import client_over, for_tenant
 from router.outbound.own import open_flows_http, open_own_http
@@ -386,8 +391,7 @@ async def test_proxies_of_the_environment_are_used_for_the_deployments_own_alone
 
 async def test_behind_a_proxy_too_no_request_begins_too_late(monkeypatch: pytest.MonkeyPatch):
     async with exchanges.server(exchanges.friendly) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", proxy.url)
-        monkeypatch.delenv("NO_PROXY", raising=False)
+        behind(proxy.url, monkeypatch)
         for number, opened in enumerate((open_own_http(5), open_flows_http(5, most=2))):
             async with opened as http:
                 late, in_time = ({"begin_by": monotonic() + left} for left in (-1, 60))
@@ -409,8 +413,7 @@ async def test_behind_a_proxy_too_a_standstill_says_nothing_about_the_server(
         await line.ended()
 
     async with exchanges.server(busy) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", proxy.url)
-        monkeypatch.delenv("NO_PROXY", raising=False)
+        behind(proxy.url, monkeypatch)
         async with open_flows_http(600, most=1) as http:
             one = asyncio.create_task(http.post("http://n8n.example/", json={}))
             await is_asked.wait()
@@ -426,6 +429,79 @@ async def test_behind_a_proxy_too_a_standstill_says_nothing_about_the_server(
                 assert type(failed.value) is failure
             one.cancel()
             await asyncio.wait([one])
+
+
+async def test_behind_a_proxy_too_each_wait_has_its_own_time(monkeypatch: pytest.MonkeyPatch):
+    """A place is waited for only briefly: a standstill of less than the time to connect counts."""
+    stood_still, is_asked = exchanges.clock_of(monkeypatch), asyncio.Event()
+
+    async def busy(line: exchanges.Line) -> None:
+        await line.hear()
+        is_asked.set()
+        await line.ended()
+
+    async with exchanges.server(busy) as proxy:
+        behind(proxy.url, monkeypatch)
+        async with open_flows_http(600, most=1) as http:
+            one = asyncio.create_task(http.post("http://n8n.example/", json={}))
+            await is_asked.wait()
+            waits = httpx.Timeout(600, connect=60, pool=30)
+            extensions = {"begin_by": monotonic() + 300}
+            other = asyncio.create_task(
+                http.post("http://n8n.example/", json={}, timeout=waits, extensions=extensions)
+            )
+            await asyncio.sleep(0)
+            stood_still(40)
+            with pytest.raises(NotBegunInTime):
+                await other
+            one.cancel()
+            await asyncio.wait([one])
+
+
+@pytest.mark.parametrize("stands_still", [60, 0])
+async def test_behind_a_proxy_too_a_standstill_while_it_connects_says_nothing_about_the_server(
+    stands_still: float, monkeypatch: pytest.MonkeyPatch
+):
+    stood_still = exchanges.clock_of(monkeypatch)
+
+    async def shakes_no_hands(line: exchanges.Line) -> None:
+        await line.hear_some()
+        stood_still(stands_still)
+        await line.ended()
+
+    async with exchanges.server(shakes_no_hands) as proxy:
+        behind(proxy.url.replace("http://", "https://"), monkeypatch)
+        async with open_flows_http(30 if stands_still else 0.3, most=1) as http:
+            extensions = {"begin_by": monotonic() + 600}
+            with pytest.raises(httpx.ConnectTimeout) as failed:
+                await http.post("http://n8n.example/", json={}, extensions=extensions)
+    assert isinstance(failed.value, NotBegunInTime) is bool(stands_still)
+
+
+@pytest.mark.parametrize("stands_still", [60, 0])
+async def test_behind_a_proxy_too_a_standstill_until_the_answer_says_nothing_about_the_server(
+    stands_still: float, monkeypatch: pytest.MonkeyPatch
+):
+    stood_still = exchanges.clock_of(monkeypatch)
+
+    async def answers(line: exchanges.Line) -> None:
+        await line.hear()
+        stood_still(stands_still)
+        await line.ended()
+
+    async with exchanges.server(answers) as proxy:
+        behind(proxy.url, monkeypatch)
+        async with open_flows_http(30 if stands_still else 0.3, most=1) as http:
+            extensions = {"begin_by": monotonic() + 600}
+            with pytest.raises(httpx.ReadTimeout) as failed:
+                await http.post("http://n8n.example/", json={}, extensions=extensions)
+    assert isinstance(failed.value, NotHeardInTime) is bool(stands_still)
+
+
+def behind(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name a proxy for all that the deployment asks."""
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    monkeypatch.delenv("NO_PROXY", raising=False)
 
 
 def transport_of(http: httpx.AsyncClient) -> CheckedTransport:
