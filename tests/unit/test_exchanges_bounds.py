@@ -18,6 +18,7 @@ from router.outbound.bounds import (
     NotHeardInTime,
 )
 from router.outbound.line import Line as OurLine
+from router.outbound.transport import HAS_BEGUN
 from tests.exchanges import OK, Line, Talk, client, clock_of, first, friendly, server
 from tests.for_each import for_each
 
@@ -399,6 +400,32 @@ async def test_nothing_is_written_to_a_server_that_has_gone_since_the_connection
         monkeypatch.setattr("aiohttp.client_reqrep.asyncio", own_asyncio)
         assert (await http.post(there.url, content=body)).text == "1"
     assert [len(line.heads) for line in there.lines] == [1, 1]
+
+
+async def test_a_server_that_has_gone_for_good_got_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    has_connection = OurLine.set_response_params
+
+    async def says_one_thing(line: Line) -> None:
+        await line.hear()
+        await line.say(OK + b"Content-Length: 0\r\n\r\n")
+        await line.ended()
+
+    def goes(line: OurLine, **given: object) -> None:
+        has_connection(line, **given)
+        there.lines[0].shut()
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["127.0.0.1"] if not there.lines else []
+
+    async with server(says_one_thing) as there, client(resolve=resolve) as http:
+        url = f"http://n8n.example:{there.port}/"
+        await http.post(url, content=b"oi")
+        monkeypatch.setattr(OurLine, "set_response_params", goes)
+        request = http.build_request("POST", url, content=b"oi")
+        with pytest.raises(httpx.ConnectError):
+            await http.send(request)
+    assert request.extensions[HAS_BEGUN] is False
+    assert there.asked == 1
 
 
 async def test_what_began_in_time_may_take_longer() -> None:

@@ -137,17 +137,19 @@ async def test_a_flow_is_given_more_room_only_while_the_turn_is_held():
     assert there.asked == 1
 
 
+@pytest.mark.parametrize("seconds", [LONG, 20])
 @pytest.mark.parametrize("contract", CONTRACTS)
 async def test_a_router_that_stood_still_while_it_connected_does_not_take_n8n_for_away(
-    contract: Contract, monkeypatch: pytest.MonkeyPatch
+    contract: Contract, seconds: float, monkeypatch: pytest.MonkeyPatch
 ):
+    """It has less time to connect than the flow has to answer."""
     stood_still, asked = clock_of(monkeypatch), 0
 
     async def resolve(host: str, port: int) -> list[str]:
         nonlocal asked
         asked += 1
         if asked == 1:
-            stood_still(LONG)
+            stood_still(seconds)
             for _ in range(10):  # rounds of the event loop; in the first the time-out ends
                 await asyncio.sleep(0)
         return ["127.0.0.1"]
