@@ -14906,7 +14906,8 @@ $$;
 -- next_part, fallback_message, handoff_message, handoff_on_promise, wrote: [text], unread: [wa_id],
 -- is_closed} or {refused: reason}. `wrote`: the newest texts that the turn answers. `sends`: what the flow
 -- has sent so far. `said`: only the bodies of those. `said_so_far`: every text of them; after a check of that
--- text, the fence is asked with `next_part`. `unread`: the messages to mark as read before the first send.
+-- text, the fence is asked with `next_part`. `unread`: the messages to mark as read when a send gets through,
+-- or may have; none, if an earlier one did.
 -- `notes`: see notes_for_llm. `contact_wrote`: what the turn answers, given if the AI gets notes. For reasons
 -- see turn_refusal. With `closed`, a turn that this token has ended is shown, too. Only for the router,
 -- because the answer contains the key.
@@ -14965,7 +14966,10 @@ begin
             ) as l
         ),
         'unread', case
-            when t.mark_as_read and s.chat = 'contact' and hybridflow.next_part(v_turn.id) = 0 then (
+            when t.mark_as_read and s.chat = 'contact' and not exists (
+                select from public.messages as m
+                where m.turn_id = v_turn.id and m.send_state in ('sent', 'unknown')
+            ) then (
                 select coalesce(jsonb_agg(m.wa_id order by m.id), '[]') from public.messages as m
                 where m.turn_id = v_turn.id and not m.from_me and m.wa_id is not null
             )
@@ -21148,7 +21152,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '67c6cb3f787acf3e2c4da66b06973e237ede638d5fd7116a79177e13145426c4')
+    ('20261126145950', 'v0_3_0', '0c508566731eeffca9ffbb1809a8ccaae1184fbb8a7fad494ba168961cb851dd')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -33,7 +33,8 @@ $$;
 -- next_part, fallback_message, handoff_message, handoff_on_promise, wrote: [text], unread: [wa_id],
 -- is_closed} or {refused: reason}. `wrote`: the newest texts that the turn answers. `sends`: what the flow
 -- has sent so far. `said`: only the bodies of those. `said_so_far`: every text of them; after a check of that
--- text, the fence is asked with `next_part`. `unread`: the messages to mark as read before the first send.
+-- text, the fence is asked with `next_part`. `unread`: the messages to mark as read when a send gets through,
+-- or may have; none, if an earlier one did.
 -- `notes`: see notes_for_llm. `contact_wrote`: what the turn answers, given if the AI gets notes. For reasons
 -- see turn_refusal. With `closed`, a turn that this token has ended is shown, too. Only for the router,
 -- because the answer contains the key.
@@ -92,7 +93,10 @@ begin
             ) as l
         ),
         'unread', case
-            when t.mark_as_read and s.chat = 'contact' and hybridflow.next_part(v_turn.id) = 0 then (
+            when t.mark_as_read and s.chat = 'contact' and not exists (
+                select from public.messages as m
+                where m.turn_id = v_turn.id and m.send_state in ('sent', 'unknown')
+            ) then (
                 select coalesce(jsonb_agg(m.wa_id order by m.id), '[]') from public.messages as m
                 where m.turn_id = v_turn.id and not m.from_me and m.wa_id is not null
             )

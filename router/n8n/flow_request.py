@@ -283,12 +283,9 @@ class FlowRequest:
         return sent
 
     def _mark_as_read(self) -> None:
-        """Mark as read what the turn answers, once its first message was sent, or may have been.
-
-        Not if a human is awaited: it would be overlooked.
-        """
+        """Mark as read what the turn answers, once its first message was sent, or may have been."""
         turn, has_read, self._has_read = self.turn, self._has_read, True
-        if turn.unread and not turn.is_paused and not has_read:
+        if turn.unread and not has_read:
             self._services.courtesy.read_these(self._line, turn.jid, turn.unread)
 
     async def _send(self, message: Outgoing, rest: tuple[Outgoing, ...]) -> Sent | None:

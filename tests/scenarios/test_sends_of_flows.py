@@ -354,3 +354,20 @@ async def test_what_a_flow_answers_is_marked_as_read_with_its_first_message(stag
     await flow.reports("done")
     await stage.turns_end()
     assert len(stage.shop.calls("markMessageAsRead")) == 1
+
+
+@pytest.mark.parametrize("first", ["fails", "can never be sent"])
+async def test_what_a_flow_answers_is_marked_as_read_with_the_first_message_that_gets_through(
+    stage: Stage, n8n, first: str
+):
+    await stage.maria.writes("oi")
+    flow = await given(stage, n8n)
+    if first == "fails":
+        stage.shop.fail("sendText", failures.CONNECTION_CLOSED)
+        assert (await flow.sends("Olá")).status_code >= 400
+    else:
+        body = {"mediatype": "image", "media": f"{stage.router_url}/no-such.png"}
+        assert (await flow.calls("message/sendMedia", body)).status_code == 400
+    assert stage.shop.calls("markMessageAsRead") == []
+    assert (await flow.sends("Olá")).status_code == 201
+    await stage.evolution.changes.until(lambda: stage.shop.read, "the message is marked as read")

@@ -5,6 +5,7 @@ import base64
 import json
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -239,13 +240,44 @@ async def test_a_foreign_turn_and_none_are_answered_alike(stage: Stage, n8n):
 # --- the time before the fence
 
 
-async def test_a_delay_is_waited_before_the_fence(stage: Stage, n8n):
+@pytest.fixture
+def delay(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """The end of every delay that a flow asks for."""
+    gate = Gate(Changes(), "the end of a flow's delay")
+
+    async def sleep(seconds: float) -> None:
+        if seconds > 0:
+            await gate.pass_through()
+
+    own_asyncio = SimpleNamespace(**{**vars(asyncio), "sleep": sleep})
+    monkeypatch.setattr("router.n8n.flow_request.asyncio", own_asyncio)
+    return gate
+
+
+async def test_a_delay_is_waited_before_the_fence(stage: Stage, n8n, delay: Gate):
     """A human who writes in it is not talked over."""
     flow = await maria_asks(stage, n8n)
-    waiting = asyncio.create_task(flow.sends("Temos!", delay=5000))
+    waiting = asyncio.create_task(flow.sends("Temos!", delay=10_000))
+    await delay.reached()
     await stage.shop.owner.writes(stage.maria, "deixa comigo")
+    await stage.until("select is_paused from sessions where is_paused", bool)
+    delay.open()
     assert refused(await waiting)[0] == 409
     assert stage.shop.sent == {}
+    assert stage.shop.calls("markMessageAsRead") == []
+
+
+async def test_what_is_sent_is_marked_as_read_whatever_stood_in_its_way_before_its_delay(
+    stage: Stage, n8n, delay: Gate
+):
+    flow = await maria_asks(stage, n8n)
+    await stage.change(is_active=False)
+    waiting = asyncio.create_task(flow.sends("Temos!", delay=10_000))
+    await delay.reached()
+    await stage.change(is_active=True)
+    delay.open()
+    assert (await waiting).status_code == 201
+    await stage.evolution.changes.until(lambda: stage.shop.read, "the message is marked as read")
 
 
 async def test_of_a_delay_nothing_reaches_evolution_and_a_repeat_waits_for_nothing(
