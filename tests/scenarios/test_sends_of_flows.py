@@ -371,3 +371,16 @@ async def test_what_a_flow_answers_is_marked_as_read_with_the_first_message_that
     assert stage.shop.calls("markMessageAsRead") == []
     assert (await flow.sends("Olá")).status_code == 201
     await stage.evolution.changes.until(lambda: stage.shop.read, "the message is marked as read")
+
+
+async def test_what_a_flow_may_have_answered_is_marked_as_read(stage: Stage, n8n):
+    stage.shop.fail("sendText", failures.TAKEN_THEN_CUT)
+    await stage.maria.writes("oi")
+    flow = await given(stage, n8n)
+    assert (await flow.sends("Olá")).status_code == 409
+    await stage.evolution.changes.until(lambda: stage.shop.read, "the message is marked as read")
+    await stage.until("select 1 from messages where from_me and send_state = 'sent'", bool)
+    assert (await flow.sends("Temos bolo")).status_code == 201
+    await flow.reports("done")
+    await stage.turns_end()
+    assert len(stage.shop.calls("markMessageAsRead")) == 1

@@ -149,6 +149,18 @@ async def test_a_message_whose_reply_did_not_get_through_at_first_is_read_with_t
     )
 
 
+async def test_a_message_whose_reply_may_have_been_sent_is_read(stage: Stage):
+    """Nobody makes the reply again if it was."""
+    stage.shop.fail("sendText", failures.TAKEN_THEN_CUT)
+    asked = await stage.maria.writes("oi")
+    await stage.evolution.changes.until(
+        lambda: asked.wa_id in stage.shop.read, "the message is marked as read"
+    )
+    (turn,) = await stage.turns_end()
+    assert turn["state"] == "sent"
+    assert len(stage.maria.replies) == 1
+
+
 async def test_a_reply_in_markdown_arrives_in_whatsapps_own_marks(stage: Stage):
     stage.llm.answers("# Bolos\n\n- **Cenoura**: [ver](https://padaria.example)")
     await stage.maria.writes("quais bolos?")
