@@ -5,6 +5,7 @@ limits as tenants' servers. Proxies that the environment names are used, as in e
 """
 
 import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.request import getproxies
 
@@ -16,6 +17,7 @@ from router.outbound.names import OneAtATime, Resolver, ask_system
 from router.outbound.transport import HAS_BEGUN, BoundedTransport
 from router.sharing.shares import NOBODY
 
+_BEGINS = "send_request_headers.started"
 _HEARS = "receive_response_headers.started"
 _COME_AFTER = (".failed", ".response_closed.started", ".response_closed.complete")
 """The steps that come after a time-out. None of them is waited for."""
@@ -44,9 +46,20 @@ class _ByProxy(CheckingClient):
     """httpx's own connections, which use proxies; of our bounds they keep `begin_by` alone."""
 
     async def send(self, request: httpx.Request, **given: Any) -> httpx.Response:
-        """Send the request. Raises httpx.RequestError."""
-        if (begin_by := request.extensions.get("begin_by")) is None:
-            return await super().send(request, **given)
+        """Send the request. Raises httpx.RequestError.
+
+        By TLS, nothing of it is sent before the proxy has connected to the server.
+        """
+        try:
+            if (begin_by := request.extensions.get("begin_by")) is None:
+                return await super().send(request, **given)
+            return await self._send_in_time(request, begin_by, **given)
+        except httpx.ProxyError as error:
+            raise httpx.ConnectError(f"by the proxy: {error}", request=request) from error
+
+    async def _send_in_time(
+        self, request: httpx.Request, begin_by: float, **given: Any
+    ) -> httpx.Response:
         steps = _Steps(request, begin_by)
         request.extensions["trace"] = steps.step
         try:
@@ -58,7 +71,11 @@ class _ByProxy(CheckingClient):
             raise
         except httpx.ReadTimeout as error:
             # The time of a body is for each piece of it, and nobody says when one came.
-            if steps.last.endswith(_HEARS) and steps.were_slept_through("read"):
+            is_slept_through = steps.last.endswith(_HEARS) and steps.were_slept_through("read")
+            if not request.extensions[HAS_BEGUN]:
+                late = httpx.ConnectTimeout("the proxy did not connect in time", request=request)
+                raise (NotBegunInTime(request) if is_slept_through else late) from error
+            if is_slept_through:
                 raise NotHeardInTime(request) from error
             raise
 
@@ -73,12 +90,12 @@ class _Steps:
         self._since = time.monotonic()
         request.extensions[HAS_BEGUN] = False
 
-    async def step(self, name: str, _: object) -> None:
+    async def step(self, name: str, about: Mapping[str, Any]) -> None:
         """End the request if it is late; httpx calls this before and after each of its steps."""
         if name.endswith(_COME_AFTER):
             return
         self.last, self._since = name, time.monotonic()
-        if not name.endswith("send_request_headers.started"):
+        if not name.endswith(_BEGINS) or about["request"].method == b"CONNECT":
             return
         if self._since > self._begin_by:
             raise NotBegunInTime(self._request)

@@ -252,3 +252,51 @@ async def test_a_router_that_stops_gives_back_a_turn_whose_flow_has_not_begun():
         making.cancel()
         with pytest.raises(asyncio.CancelledError):
             await making
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+@pytest.mark.parametrize("contract", CONTRACTS)
+async def test_a_proxy_that_does_not_reach_n8n_has_begun_no_flow(
+    contract: Contract, says_so: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("router.n8n.forwarding._ACCEPTED", 0.3)
+    terms = replace(RULES.terms, answer=0.3)
+
+    async def reaches_nobody(line: Line) -> None:
+        await line.hear()
+        if says_so:
+            await line.say(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+        await line.ended()
+
+    fallback = Fallback()
+    async with server(reaches_nobody) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        async with open_flows_http(600, most=4) as http:
+            there = replace(
+                RULES, webhooks_url="https://n8n.example", contract=contract, terms=terms
+            )
+            handler = N8nHandler(http, Fences(), there, fallback)
+            assert isinstance(await handler.make(turn(), PROMPT), Reply)
+    assert fallback.made == handler.breaker.failures == 1
+
+
+async def test_a_router_that_stops_while_a_proxy_connects_gives_the_turn_back(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    is_asked = asyncio.Event()
+
+    async def connects(line: Line) -> None:
+        await line.hear()
+        is_asked.set()
+        await line.ended()
+
+    async with server(connects) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        async with open_flows_http(600, most=4) as http:
+            there = replace(RULES, webhooks_url="https://n8n.example", contract="gateway")
+            handler = N8nHandler(http, Fences(), there, Fallback())
+            making = asyncio.create_task(handler.make(turn(), PROMPT))
+            await is_asked.wait()
+            making.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await making
