@@ -28,7 +28,7 @@ from router.tenants.instance import TenantLine
 _log = logging.getLogger(__name__)
 _AT_ONCE = 50
 _LATER = 0.05  # seconds
-_ROUNDS = 3  # of the event loop, to let the finished reply ask its fence first
+_ROUNDS = 3  # of the event loop, to let the reply's next part, or the turn's end, go first
 
 # A function, not a coroutine: a task cancelled before it began would leave the coroutine unawaited.
 # It takes the time (monotonic) by which its request must begin.
