@@ -40,8 +40,13 @@ class Line(ResponseHandler):
 
     @property
     def is_gone(self) -> bool:
-        """Whether the server has closed it since its last exchange, so that nothing can be sent."""
+        """Whether the server has closed it, or said anything, since its last exchange."""
         return self._is_kept and not self.is_connected()
+
+    def leave(self, why: str) -> None:
+        """End the exchange before its first byte; whatever has come is no answer to it."""
+        self._buffer.clear()
+        self.set_exception(aiohttp.ClientConnectionError(why))
 
     def set_response_params(self, **given: Any) -> None:
         """Begin an exchange; aiohttp calls this when it has a connection, before it sends."""

@@ -5,11 +5,12 @@ connection, and the process itself may be stopped for a while (a busy machine, a
 frozen). By then the state may have judged that the message was not sent, and sent it again; or
 another router may have claimed the work.
 
-A server closes a connection on which nothing comes for some seconds. What is written to it after
-that is lost, and nobody could tell it from a request whose answer is lost.
+A server closes a connection on which nothing comes for some seconds, and some say first that they
+do. What is written to it after that is lost, and nobody could tell it from a request whose answer
+is lost.
 """
 
-from aiohttp import ClientConnectionError, ClientRequest
+from aiohttp import ClientRequest
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.connector import Connection
 
@@ -37,6 +38,6 @@ class Request(ClientRequest):
         bounds.has_line = False
         # Not closed here: from Python 3.12 on this runs before anybody reads, and who reads from a
         # closed connection gets no such error. With the error it is never used again.
-        if line is not None:
-            line.set_exception(ClientConnectionError("too late to begin, or nobody is there"))
+        if isinstance(line, Line):
+            line.leave("too late to begin, or nobody is there")
         return None

@@ -4,12 +4,13 @@ import asyncio
 import gzip
 import socket
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import SimpleNamespace
 
 import httpx
 import pytest
+import uvloop
 
 from router.outbound.bounds import (
     LONGEST_ANSWER,
@@ -400,6 +401,39 @@ async def test_nothing_is_written_to_a_server_that_has_gone_since_the_connection
         monkeypatch.setattr("aiohttp.client_reqrep.asyncio", own_asyncio)
         assert (await http.post(there.url, content=body)).text == "1"
     assert [len(line.heads) for line in there.lines] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+@pytest.mark.parametrize(
+    "says", [CLOSES + b"\r\n", OK + b"Content-Length: 0\r\n\r\n"], ids=["closes", "stays"]
+)
+def test_what_a_server_says_before_it_is_asked_is_no_answer(
+    says: bytes, new_loop: Callable[[], asyncio.AbstractEventLoop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some say that nobody has asked for long, and close: a loop may hear that before it writes."""
+    has_connection = OurLine.set_response_params
+
+    async def says_one_thing(line: Line) -> None:
+        await line.hear()
+        await line.say(OK + b"Content-Length: 0\r\n\r\n")
+        await line.ended()
+
+    async def ask() -> None:
+        def goes(line: OurLine, **given: object) -> None:
+            has_connection(line, **given)
+            if len(there.lines) == 1:
+                there.lines[0].say_now(says)
+
+        async with server(first(says_one_thing)) as there, client() as http:
+            await http.post(there.url, content=b"oi")
+            monkeypatch.setattr(OurLine, "set_response_params", goes)
+            assert (await http.post(there.url, content=b"oi")).text == "1"
+        assert [len(line.heads) for line in there.lines] == [1, 1]
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(ask())
 
 
 async def test_a_server_that_has_gone_for_good_got_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
