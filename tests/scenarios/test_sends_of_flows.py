@@ -346,7 +346,8 @@ async def test_what_a_flow_answers_is_marked_as_read_with_its_first_message(stag
     await stage.maria.writes("oi")
     flow = await given(stage, n8n)
     assert stage.shop.calls("markMessageAsRead") == []
-    assert (await flow.sends("Olá")).status_code == 201
+    assert (await flow.sends("Olá. " * 1000)).status_code == 201
+    assert len(stage.shop.calls("sendText")) > 1
     await stage.evolution.changes.until(
         lambda: stage.shop.calls("markMessageAsRead"), "the message is marked as read"
     )
