@@ -10,6 +10,7 @@ from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
 from router.evolution.sends import EvolutionSends
 from router.intake.gap_repairs import GapRepairs
+from router.sending.courtesy import Courtesy
 from router.sharing.places import NoPlace, SendPlaces
 from router.state.database import Json
 from router.state.direct import DirectDatabase
@@ -75,6 +76,19 @@ async def test_four_calls_of_the_state_lie_between_a_message_and_its_reply(
         socket.open()
         await stage.maria.answered()
         await stage.evolution.changes.until(lambda: stage.shop.read, "it is marked as read")
+    assert len(marked) == 1
+
+
+async def test_a_reply_in_parts_marks_its_message_as_read_once(
+    database_url: str, evolution: Evolution, llm: Anthropic, monkeypatch: pytest.MonkeyPatch
+):
+    marked: list[object] = []
+    monkeypatch.setattr(Courtesy, "read", lambda _, *given: marked.append(given))
+    async with performance(database_url, evolution, llm) as stage:
+        stage.llm.answers("\n\n".join(["um " * 1000, "dois " * 700, "três " * 700]))
+        await stage.maria.writes("tem bolo?")
+        await stage.maria.answered(3)
+        await stage.turns_end()
     assert len(marked) == 1
 
 
