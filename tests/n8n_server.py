@@ -37,8 +37,19 @@ _UNREGISTERED = """
 """
 ENGINE = "HYBRIDFLOW_N8N_ENGINE"
 """The variable that names the expression engine of the n8n of all tests, if not that of `start`."""
-WITHOUT_EDITOR = {"N8N_DISABLE_UI": "true"}
-"""Settings of an n8n that nobody looks at: it starts with a third less CPU."""
+_OF_PEOPLE = (
+    *("breaking-changes", "chat-hub", "favorites", "insights", "instance-ai", "instance-registry"),
+    *("instance-version-history", "ldap", "log-streaming", "mcp", "mcp-registry", "n8n-packages"),
+    *("oauth-jwe", "oauth-server", "provisioning", "quick-connect", "source-control", "sso-oidc"),
+    *("sso-saml", "token-exchange", "workflow-builder", "workflow-reviews"),
+)
+WITHOUT_EDITOR = {"N8N_DISABLE_UI": "true", "N8N_DISABLED_MODULES": ",".join(_OF_PEOPLE)}
+"""Settings of an n8n that nobody looks at, with the modules that a flow may need alone.
+
+It starts with a third less CPU, and each command takes a tenth less.
+"""
+WITHOUT_EDITOR_AS_EXTRA = {f"N8N_EXTRA_{name}": value for name, value in WITHOUT_EDITOR.items()}
+"""The same for a program that starts n8n by itself."""
 SHOP = "https://shop.example"
 N8N_API_KEY = "what-n8n-and-the-router-share"
 

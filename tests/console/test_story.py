@@ -9,6 +9,7 @@ from playwright.async_api import Browser, Locator, Page, expect
 
 from router.embedded.ports import free_port
 from tests.console.first_minute import PATIENCE, make_run, says
+from tests.n8n_server import WITHOUT_EDITOR_AS_EXTRA
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 CUSTOMER, OWNER = "the customer", "Ana, the owner"
@@ -110,7 +111,8 @@ async def test_the_first_minute(page: Page):
 @pytest.mark.n8n
 @pytest.mark.timeout(600)
 async def test_n8n_is_seen_at_work(chromium: Browser):
-    with make_run({"N8N_PORT": str(free_port())}, "--n8n") as address:
+    configured = {"N8N_PORT": str(free_port()), **WITHOUT_EDITOR_AS_EXTRA}
+    with make_run(configured, "--n8n") as address:
         async with opened(chromium, address) as page:
             await says(page, CUSTOMER, "Hi! Are you open on Sunday?")
             await expect(replies(page)).to_have_count(1)

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.n8n_server import WITHOUT_EDITOR_AS_EXTRA
 from tests.routers import ROOT
 
 
@@ -16,7 +17,7 @@ def test_the_demo_goes_as_it_should(options: list[str]):
     done = subprocess.run(
         [sys.executable, "-m", "scripts.demo", *options],
         cwd=ROOT,
-        env=env,
+        env={**env, **WITHOUT_EDITOR_AS_EXTRA},
         capture_output=True,
         text=True,
         check=False,

@@ -18,6 +18,7 @@ from loopback.evolution.people import Customer
 from router.embedded.ports import free_port
 from scripts.n8n.meanwhile import UP
 from tests.clients import get, post
+from tests.n8n_server import WITHOUT_EDITOR_AS_EXTRA
 from tests.postgres import fleeting_folder
 from tests.routers import ROOT
 
@@ -295,7 +296,11 @@ def test_after_kill_9_the_next_one_with_n8n_starts_with_the_keys_that_are_set_by
     port, editor, key = free_port(), free_port(), "sk-of-the-developer"
     with Anthropic(key=key) as llm:
         llm.answers_always("On Sundays we are open till noon.")
-        configured = {"N8N_PORT": str(editor), "ANTHROPIC_BASE_URL": llm.base_url}
+        configured = {
+            "N8N_PORT": str(editor),
+            "ANTHROPIC_BASE_URL": llm.base_url,
+            **WITHOUT_EDITOR_AS_EXTRA,
+        }
         program = start(folder, port, "--n8n", DEMO="0", **configured)
         until(program, "is ready")
         (supervisor,) = children_of(program, b"scripts/n8n/supervisor.py")
