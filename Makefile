@@ -25,7 +25,7 @@ help:
 	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000 (N8N=1: and n8n)"
 	@echo "make demo    the whole job on loopback, no account needed (N8N=1: through n8n;"
 	@echo "             LLM=anthropic|openai: with a real one)"
-	@echo "make test    everything, five rows at once: lint, types, SQL, unit, state, scenario, fault, property"
+	@echo "make test    everything, six rows at once: lint, types, SQL, unit, state, scenario, fault, property"
 	@echo "             and n8n tests, every benchmark on a small scale, every command of the guides (N8N=0:"
 	@echo "             without those that need n8n; BROWSER=0: without those in a real Chromium; those over"
 	@echo "             the real PostgREST run where it is there)"
@@ -66,10 +66,10 @@ test: .venv/dev.done
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m compileall -q router scripts loopback benchmarks  # else every row does it for itself
 	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check && $(BIN)/python -m tests.supabase_cli && $(BIN)/python -m tests.real_postgrest)
-	$(MAKE) --no-print-directory --jobs=5 $(if $(filter 0,$(N8N)),,test-flows test-flows-scenarios) test-conversations test-faults-1 test-decisions test-faults-2 test-last-release $(if $(filter 0,$(BROWSER)),,test-pages) types audit
+	$(MAKE) --no-print-directory --jobs=6 $(if $(filter 0,$(N8N)),,test-flows test-flows-scenarios) test-faults-1 test-conversations test-decisions test-faults-2 test-last-release $(if $(filter 0,$(BROWSER)),,test-pages) types audit
 
-# Rows that run beside one another, five at once: they wait for other programs more than they compute, so there are more
-# of them than cores. The longest come first.
+# Rows that run beside one another, six at once: they wait for other programs more than they compute, so there are more
+# of them than cores. The longest come first, and before all those that wait most: late, they would wait alone.
 
 test-decisions: test-decisions-3 test-decisions-1 test-decisions-2
 

@@ -54,7 +54,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     libraries = sysconfig.get_path("purelib")
     (packages / "libraries.pth").write_text(f"import site; site.addsitedir({libraries!r})\n")
     pip = (sys.executable, "-m", "pip", "--python", folder / "bin" / "python")
-    ran(*pip, "install", "--quiet", "--no-deps", "--no-index", wheel)
+    ran(*pip, "install", "--quiet", "--no-deps", "--no-index", "--no-compile", wheel)
     return folder
 
 
