@@ -1,7 +1,7 @@
 """The double of PostgREST keeps PostgREST's rules: whatever is asked here, the real one is, too."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import httpx
@@ -9,9 +9,11 @@ import pytest
 
 from loopback.supabase import Supabase
 from tests.clients import patient
+from tests.postgres import Databases
+from tests.real_postgrest.choice import DOUBLE, REAL, program_for
 from tests.supabase import TestProject
 
-pytestmark = [pytest.mark.both, pytest.mark.apart]
+pytestmark = pytest.mark.apart
 
 JSON = {"Content-Type": "application/json"}
 OBJECTS = """
@@ -36,21 +38,42 @@ OBJECTS = """
     create policy own on public.notes to authenticated
         using (owner = current_setting('request.jwt.claims')::json ->> 'sub')
         with check (owner = current_setting('request.jwt.claims')::json ->> 'sub');
-    insert into public.notes values (1, 'ana', 'a'), (2, 'bia', 'b'), (3, 'ana', 'c');
     grant all on public.notes to authenticated, service_role;
-    notify pgrst, 'reload schema';
+"""
+ROWS = """
+    truncate public.notes;
+    insert into public.notes values (1, 'ana', 'a'), (2, 'bia', 'b'), (3, 'ana', 'c');
+    alter sequence public.tries restart;
 """
 
 
+@pytest.fixture(scope="module")
+def objects_url(databases: Databases, template_url: str) -> Iterator[str]:
+    url = databases.create(template=template_url)
+    databases.wait(execute(url, OBJECTS))
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture(scope="module", params=[DOUBLE, pytest.param(REAL, marks=pytest.mark.twice)])
+def running(request: pytest.FixtureRequest, objects_url: str) -> Iterator[TestProject]:
+    """One for all tests: the real one needs a second to start and to read the schema."""
+    with TestProject(objects_url, program_for(request.param)) as project:
+        yield project
+
+
 @pytest.fixture
-async def project(postgrest: TestProject, database_url: str) -> TestProject:
-    connection = await asyncpg.connect(database_url)
+async def project(running: TestProject, objects_url: str) -> TestProject:
+    await execute(objects_url, ROWS)
+    return running
+
+
+async def execute(url: str, sql: str) -> None:
+    connection = await asyncpg.connect(url)
     try:
-        await connection.execute(OBJECTS)
+        await connection.execute(sql)
     finally:
         await connection.close()
-    await postgrest.knows("add", a=1)
-    return postgrest
 
 
 @pytest.fixture
