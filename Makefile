@@ -69,7 +69,7 @@ test: .venv/dev.done
 	$(MAKE) --no-print-directory --jobs=6 $(if $(filter 0,$(N8N)),,test-flows test-flows-scenarios) test-faults-1 test-conversations test-decisions test-faults-2 test-last-release $(if $(filter 0,$(BROWSER)),,test-pages) types audit
 
 # Rows that run beside one another, six at once: they wait for other programs more than they compute, so there are more
-# of them than cores. The longest come first, and before all those that wait most: late, they would wait alone.
+# of them than cores. The longest come first, above all those that wait most: late, they would wait alone.
 
 test-decisions: test-decisions-3 test-decisions-1 test-decisions-2
 

@@ -87,7 +87,10 @@ class FallbackHandler:
             return provider.with_key(own_key)
         if provider is None or not provider.has_key:
             key = f"{name.upper()}_API_KEY"
-            raise LlmMisconfigured(f"the provider {name} has no key: set {key}")
+            raise LlmMisconfigured(
+                f"the provider {name} has no key: set {key}, or the tenant's llm_provider to one"
+                " that has a key"
+            )
         return provider
 
     def _second(self, first: LlmProvider) -> LlmProvider | None:

@@ -42,8 +42,11 @@ async def create_tenant(
 ) -> Tenant:
     """Create a tenant with these values by SQL's create_tenant. Returns the tenant.
 
+    Without an `llm_provider` it gets the deployment's.
+
     Raises Invalid for a URL that is not allowed, and the errors of create_tenant.
     """
+    values = {"llm_provider": settings.llm_provider, **values}
     _check(settings, values)
     vault = Vault(settings.secrets_key)
     tenant_id, stored = None, values

@@ -29,6 +29,14 @@ async def test_a_tenant_is_created_read_changed_and_listed(office: Office):
     assert [tenant["instance_name"] for tenant in listed["items"]] == ["shop", "padaria"]
 
 
+async def test_a_tenant_that_names_no_provider_gets_the_deployments(database_url: str):
+    async with open_office(database_url, LLM_PROVIDER="openai") as office:
+        created = await office.post("/api/tenants", 201, json=NEW)
+        other = NEW | {"instance_name": "other", "llm_provider": "anthropic"}
+        chosen = await office.post("/api/tenants", 201, json=other)
+    assert (created["llm_provider"], chosen["llm_provider"]) == ("openai", "anthropic")
+
+
 async def test_the_key_of_evolution_is_shown_nowhere(
     office: Office, caplog: pytest.LogCaptureFixture
 ):
